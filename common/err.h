@@ -18,6 +18,7 @@
 enum {
 	ERR_LINKS_MAX = 10,
 	ERR_TEXT_MAX = 6144, /* room for one path of 4096 bytes and its context */
+	ERR_LINK_TEXT_MAX = 4608, /* of which one link gets at most this, so that outer links have room */
 };
 
 /* Codes that decide the HTTP status of a refused action (apid/routes.c has the one table). They are errno
@@ -46,7 +47,7 @@ int err_set(struct err *e, int code, const char *fmt, ...) __printf(3, 4);
  * second-outermost links are kept and the new one replaces the outermost. */
 int err_wrap(struct err *e, int code, const char *fmt, ...) __printf(3, 4);
 
-/* The same for a system call that just failed with @code: text is "<what>: <strerror>". */
+/* err_set() for a system call that just failed with @code: the text is "<what>: <description of the errno>". */
 int err_sys(struct err *e, int code, const char *fmt, ...) __printf(3, 4);
 
 unsigned err_count(const struct err *e);
@@ -55,7 +56,8 @@ const char *err_text(const struct err *e, unsigned i);
 /* Code of link @i, 0 beyond the end. */
 int err_code(const struct err *e, unsigned i);
 
-/* Add @text as a new *innermost*-first copy: used by decoders that receive links outermost last. */
+/* Add @len bytes of @text, up to the first NUL, as a new outer link: for decoders, which receive the links innermost
+ * first. A @code that is no negative errno becomes -EIO. 0, or -ENOSPC when the chain is full (nothing changed). */
 int err_push_inner_first(struct err *e, int code, const char *text, size_t len);
 
 /* "outer: inner: root" into @buf, always terminated. Returns the length without the terminator. */

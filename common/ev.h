@@ -16,7 +16,11 @@ enum ev_backend {
 /* NULL when out of memory. */
 struct event_base *ev_new(enum ev_backend backend);
 
-/* Call @fn(@arg) once from the loop, after the running callbacks: the way to die inside one's own callback. */
+/* Everything of the base's own; events are freed by their owners before. NULL is fine. */
+void ev_free(struct event_base *base);
+
+/* Call @fn(@arg) once from the loop, after the running callbacks: the way to die inside one's own callback. 0 or
+ * -ENOMEM. A call still pending when the base is freed is never made. */
 int ev_defer(struct event_base *base, void (*fn)(void *arg), void *arg);
 
 /* Monotonic clock, nanoseconds. */

@@ -43,7 +43,8 @@ int fd_set_nonblock(int fd, bool on);
  * only after one more poll), -errno. */
 int fd_wait(int fd, short events, int timeout_ms);
 
-/* Write all, blocking, retrying EINTR and EAGAIN (with fd_wait). For texts of the monitor only. */
+/* Write all, retrying EINTR and EAGAIN; waits at most @timeout_ms in all (-1: for ever). 0, -ETIMEDOUT, -errno. For
+ * texts of the monitor only. */
 int fd_write_all(int fd, const void *p, size_t n, int timeout_ms);
 
 #endif

@@ -23,7 +23,8 @@ enum {
 	LOG_REC_MAX = 1200,
 };
 
-/* One record as it is kept in memory; log_rec_encode/decode give its wire form (at most LOG_REC_MAX bytes). */
+/* One record as it is kept in memory; log_rec_encode/decode give its wire form (at most LOG_REC_MAX bytes). The texts
+ * are terminated, valid UTF-8 and without control characters. */
 struct log_rec {
 	uint8_t level;
 	uint64_t mono_ns;          /* CLOCK_MONOTONIC at the call */
@@ -45,9 +46,14 @@ void log_set_thread_name(const char *name);
 void log_forward(const struct log_rec *rec);
 enum log_level log_level(void);
 
+/* Returns the bytes written, 0 when @cap is too small (LOG_REC_MAX always suffices). */
 size_t log_rec_encode(const struct log_rec *rec, uint8_t *out, size_t cap);
 /* Refuses (-EBADMSG) wrong sizes and levels; replaces control characters in the texts. */
 int log_rec_decode(struct log_rec *rec, const void *p, size_t len);
+/* Send one record, never blocking: 0 or -errno. log.c counts what was lost. */
+int log_rec_send(int sock, const struct log_rec *rec);
+/* Replace what a terminal or a log reader could act on (control characters, invalid UTF-8) by '?', in place. */
+void log_clean_text(char *s, size_t len);
 
 void log_emit(enum log_level level, const char *file, int line, const char *fmt, ...) __printf(4, 5);
 
@@ -57,6 +63,8 @@ struct log_rl {
 	_Atomic uint32_t in_window, suppressed;
 };
 bool log_rl_pass(struct log_rl *rl, uint32_t *suppressed);
+/* The same with the clock given, in whole seconds. */
+bool log_rl_pass_at(struct log_rl *rl, uint64_t now_s, uint32_t *suppressed);
 
 #define log_at(level, ...) \
 	do { \
@@ -68,15 +76,18 @@ bool log_rl_pass(struct log_rl *rl, uint32_t *suppressed);
 #define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
 #define log_trace(...) log_at(LOG_TRACE, __VA_ARGS__)
-#define log_warn_rl(...) \
+#define log_at_rl(level, ...) \
 	do { \
 		static struct log_rl rl_; \
 		uint32_t lost_ = 0; \
-		if (log_rl_pass(&rl_, &lost_)) { \
+		if ((level) <= log_level() && log_rl_pass(&rl_, &lost_)) { \
 			if (lost_ > 0) \
-				log_at(LOG_WARN, "%u similar messages left out", lost_); \
-			log_at(LOG_WARN, __VA_ARGS__); \
+				log_at((level), "%u similar messages left out", lost_); \
+			log_at((level), __VA_ARGS__); \
 		} \
 	} while (0)
+#define log_warn_rl(...) log_at_rl(LOG_WARN, __VA_ARGS__)
+#define log_info_rl(...) log_at_rl(LOG_INFO, __VA_ARGS__)
+#define log_debug_rl(...) log_at_rl(LOG_DEBUG, __VA_ARGS__)
 
 #endif

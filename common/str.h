@@ -15,6 +15,9 @@ int str_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t *out) __must_
 /* Valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
 bool str_is_utf8(const char *p, size_t len);
 
+/* The largest length up to @len that does not end inside a UTF-8 sequence: where to cut text that must stay valid. */
+size_t str_utf8_cut(const char *p, size_t len);
+
 bool str_starts(const char *s, const char *prefix);
 
 /* snprintf into @buf, always terminated; true if all of it fitted. */

@@ -1,0 +1,1 @@
+-include vmmd/platform.mk vmmd/core.mk

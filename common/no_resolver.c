@@ -29,12 +29,6 @@ struct servent *getservbyname(const char *name, const char *proto)
 	return NULL;
 }
 
-struct protoent *getprotobyname(const char *name)
-{
-	(void)name;
-	return NULL;
-}
-
 struct protoent *getprotobynumber(int proto)
 {
 	(void)proto;

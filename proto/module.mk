@@ -1,0 +1,1 @@
+SRCS += proto/config.c proto/msg.c

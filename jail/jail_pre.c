@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: ISC */
+/* The part of a jail that stands before exec; what exec'ed roles link for themselves is in jail.c and jail_self.c. */
+#include "jail/jail_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A stop of the unit signals all its processes at once (and Ctrl-C a whole group): everyone but vmmd ignores that and
+ * follows vmmd's orderly end. SIGPIPE and terminal stops are nobody's business. */
+static bool stays_ignored(int sig)
+{
+	return sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGPIPE || sig == SIGTTOU || sig == SIGTTIN ||
+	       sig == SIGTSTP;
+}
+
+void jail_pre_process(bool own_session)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		(void)signal(sig, stays_ignored(sig) ? SIG_IGN : SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (own_session)
+		(void)setsid();
+	(void)umask(077);
+}
+
+/* The signal was set when the parent could be dead already; then the other end of @fd is closed. */
+static bool parent_is_gone(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = 0 };
+
+	return fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e)
+{
+	int r;
+
+	if ((p->ns & CLONE_NEWNS) != 0)
+		jail_fs_empty_root(m);
+	else
+		jail_note(m, JAIL_LAYER_ROOT, EPERM);
+	r = jail_caps_drop_all(p->id, m, e);
+	if (r < 0)
+		return r;
+	/* A change of credentials clears the signal, so it comes after. */
+	if (prctl(PR_SET_PDEATHSIG, p->parent_death_signal, 0, 0, 0) < 0)
+		return err_sys(e, -errno, "parent-death signal");
+	if (parent_is_gone(p->alive_fd))
+		return err_set(e, -ECHILD, "the parent is gone");
+	jail_limits_base(p->role, m);
+	return jail_misc_harden(m, e);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Blocks of 16 uids, one block for each running instance, one uid for each of its processes. A block is claimed by a
+ * byte lock on /run/cloister/uids and free again when the last holder of the descriptor is gone.
+ */
+#ifndef JAIL_UIDS_H
+#define JAIL_UIDS_H
+
+#include "common/cleanup.h"
+#include "common/err.h"
+
+enum {
+	UIDS_FIRST = 1900000000,
+	UIDS_PER_BLOCK = 16,
+	UIDS_BLOCKS = 4096,
+};
+
+/* Slots in a block. The monitor keeps the starter's uid. */
+enum {
+	UIDS_SLOT_VMMD = 0,
+	UIDS_SLOT_APID = 1,
+	UIDS_SLOT_CONSOLE = 2, /* serial; one more for each further console */
+};
+
+/* Claim a free block under directory @dir (made when missing). Returns its first uid, *@lock_fd keeps it claimed. */
+int uids_claim(const char *dir, int *lock_fd, struct err *e) __must_check;
+
+#endif

@@ -26,7 +26,7 @@ def generate(role, text, want_error=None, extra=()):
         source, out = os.path.join(d, "source.c"), os.path.join(d, "out.h")
         with open(source, "w") as f:
             f.write(text)
-        r = subprocess.run([gen, role, out, source, *extra], capture_output=True, text=True, cwd=tap.ROOT)
+        r = subprocess.run([gen, role, out, source, *extra], capture_output=True, text=True, cwd=tap.TOP)
         if want_error is not None:
             assert r.returncode == 1, "accepted: %r" % text
             assert want_error in r.stderr, "%r not in %r" % (want_error, r.stderr)
@@ -42,134 +42,154 @@ def allowed(prog, name, *args):
     return answer == bpf.ALLOW
 
 
-def test_empty_source_allows_the_eight_and_nothing_else():
+@tap.test
+def empty_source_allows_the_eight_and_nothing_else():
     prog = generate("console", "int x;\n")
     names = {v: k for k, v in NR.items()}
     for nr in range(600):
         want = names.get(nr) in EIGHT
-        tap.equal(bpf.evaluate(prog, nr) == bpf.ALLOW, want, "call %d" % nr)
+        tap.eq(bpf.evaluate(prog, nr) == bpf.ALLOW, want, "call %d" % nr)
 
 
-def test_madvise_is_allowed_by_advice_value():
+@tap.test
+def madvise_is_allowed_by_advice_value():
     prog = generate("console", "")
     for advice in range(0, 110):
-        tap.equal(allowed(prog, "madvise", 0, 0, advice), advice in (4, 8), "advice %d" % advice)
+        tap.eq(allowed(prog, "madvise", 0, 0, advice), advice in (4, 8), "advice %d" % advice)
     more = generate("console", "/* #syscalls madvise(DONTDUMP) */\n")
-    tap.equal([a for a in range(110) if allowed(more, "madvise", 0, 0, a)], [4, 8, 16])
+    tap.eq([a for a in range(110) if allowed(more, "madvise", 0, 0, a)], [4, 8, 16])
 
 
-def test_other_architectures_and_x32_are_killed():
+@tap.test
+def other_architectures_and_x32_are_killed():
     prog = generate("console", "/* #syscalls read write */\n")
     for arch in (0x40000003, 0xC00000B7, 0, 0xFFFFFFFF):
-        tap.equal(bpf.evaluate(prog, 0, arch=arch), bpf.KILL, "arch %#x" % arch)
+        tap.eq(bpf.evaluate(prog, 0, arch=arch), bpf.KILL, "arch %#x" % arch)
     for nr in (0x40000000, 0x40000001, 0x40000000 + 515, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
-        tap.equal(bpf.evaluate(prog, nr), bpf.KILL, "nr %#x" % nr)
+        tap.eq(bpf.evaluate(prog, nr), bpf.KILL, "nr %#x" % nr)
 
 
-def test_default_is_kill_process_not_thread():
+@tap.test
+def default_is_kill_process_not_thread():
     prog = generate("vcpu", "")
-    tap.equal(bpf.evaluate(prog, NR["openat"]), 0x80000000)
+    tap.eq(bpf.evaluate(prog, NR["openat"]), 0x80000000)
 
 
-def test_plain_list_over_several_notes():
+@tap.test
+def plain_list_over_several_notes():
     prog = generate("apid", "/*\n * #syscalls read write\n */\n\t/* #syscalls close */\n// #syscalls poll\n")
     for name in ("read", "write", "close", "poll"):
         assert allowed(prog, name, 77), name
     assert not allowed(prog, "sendto")
 
 
-def test_note_must_stand_at_the_start_of_its_line():
+@tap.test
+def note_must_stand_at_the_start_of_its_line():
     prog = generate("apid", "char *s = \"#syscalls read\";\n/* see #syscalls write */\n")
     assert not allowed(prog, "read") and not allowed(prog, "write")
 
 
-def test_role_prefix_takes_only_its_own():
+@tap.test
+def role_prefix_takes_only_its_own():
     text = "/* #syscalls vcpu: read\n * #syscalls apid monitor: write\n * #syscalls monitor:close */\n"
     apid, vcpu = generate("apid", text), generate("vcpu", text)
-    tap.equal([n for n in ("read", "write", "close") if allowed(apid, n)], ["write"])
-    tap.equal([n for n in ("read", "write", "close") if allowed(vcpu, n)], ["read"])
+    tap.eq([n for n in ("read", "write", "close") if allowed(apid, n)], ["write"])
+    tap.eq([n for n in ("read", "write", "close") if allowed(vcpu, n)], ["read"])
 
 
-def test_reason_after_dashes_is_no_call():
+@tap.test
+def reason_after_dashes_is_no_call():
     prog = generate("apid", "/* #syscalls read -- write close poll */\n")
     assert allowed(prog, "read") and not allowed(prog, "write")
 
 
-def test_descriptors_are_pinned_by_number():
+@tap.test
+def descriptors_are_pinned_by_number():
     prog = generate("console", "/* #syscalls read(fd=STREAM|TARGET_IN) write(fd=CLIENT) */\n")
     for fd in list(range(20)) + [0xFFFFFFFF, 0x80000005]:
-        tap.equal(allowed(prog, "read", fd), fd in (5, 7), "read %d" % fd)
-        tap.equal(allowed(prog, "write", fd), fd == 9, "write %d" % fd)
+        tap.eq(allowed(prog, "read", fd), fd in (5, 7), "read %d" % fd)
+        tap.eq(allowed(prog, "write", fd), fd == 9, "write %d" % fd)
 
 
-def test_upper_half_of_a_descriptor_is_ignored_as_by_the_kernel():
+@tap.test
+def upper_half_of_a_descriptor_is_ignored_as_by_the_kernel():
     prog = generate("console", "/* #syscalls read(fd=STREAM) */\n")
     assert allowed(prog, "read", 0xABCD00000005)
     assert not allowed(prog, "read", 0x500000000)
 
 
-def test_ioctl_is_pinned_to_descriptor_and_command():
+@tap.test
+def ioctl_is_pinned_to_descriptor_and_command():
     prog = generate("vcpu", "/* #syscalls ioctl(VCPU: KVM_RUN,\n *\tTCSETS) */\n")
     for fd in range(6):
         for cmd in (KVM_RUN, TCSETS, TIOCSTI, 0):
-            tap.equal(allowed(prog, "ioctl", fd, cmd), fd == 1 and cmd != TIOCSTI and cmd != 0, "%d %#x" % (fd, cmd))
+            tap.eq(allowed(prog, "ioctl", fd, cmd), fd == 1 and cmd != TIOCSTI and cmd != 0, "%d %#x" % (fd, cmd))
 
 
-def test_ioctl_without_descriptor_is_pinned_to_commands():
+@tap.test
+def ioctl_without_descriptor_is_pinned_to_commands():
     prog = generate("vmmd", "/* #syscalls ioctl(KVM_RUN) ioctl(*: TCSETS) */\n")
     assert allowed(prog, "ioctl", 99, KVM_RUN) and allowed(prog, "ioctl", 5, TCSETS)
     assert not allowed(prog, "ioctl", 99, TIOCSTI)
 
 
-def test_ioctl_command_is_32_bits_whatever_the_caller_extends():
+@tap.test
+def ioctl_command_is_32_bits_whatever_the_caller_extends():
     prog = generate("vmmd", "/* #syscalls ioctl(KVM_GET_REGS) */\n")
     cmd = 0x8090AE81
     assert allowed(prog, "ioctl", 1, cmd) and allowed(prog, "ioctl", 1, cmd | 0xFFFFFFFF00000000)
 
 
-def test_mmap_and_mprotect_never_executable():
+@tap.test
+def mmap_and_mprotect_never_executable():
     prog = generate("vmmd", "/* #syscalls mmap mprotect */\n")
     for name in ("mmap", "mprotect"):
         for prot in range(8):
-            tap.equal(allowed(prog, name, 0, 4096, prot), not prot & PROT_EXEC, "%s prot %d" % (name, prot))
+            tap.eq(allowed(prog, name, 0, 4096, prot), not prot & PROT_EXEC, "%s prot %d" % (name, prot))
 
 
-def test_clone_only_for_threads_and_clone3_is_enosys():
+@tap.test
+def clone_only_for_threads_and_clone3_is_enosys():
     prog = generate("vmmd", "/* #syscalls clone clone3 */\n")
     assert allowed(prog, "clone", CLONE_VM | CLONE_THREAD | 0x3D0F00)
     for flags in (0, 17, CLONE_VM, CLONE_THREAD, CLONE_NEWUSER | 17):
         assert not allowed(prog, "clone", flags), hex(flags)
-    tap.equal(bpf.evaluate(prog, NR["clone3"]), bpf.ERRNO | 38)
+    tap.eq(bpf.evaluate(prog, NR["clone3"]), bpf.ERRNO | 38)
 
 
-def test_errno_condition_answers_instead_of_allowing():
+@tap.test
+def errno_condition_answers_instead_of_allowing():
     prog = generate("apid", "/* #syscalls openat(errno=ENOENT) */\n")
-    tap.equal(bpf.evaluate(prog, NR["openat"]), bpf.ERRNO | 2)
+    tap.eq(bpf.evaluate(prog, NR["openat"]), bpf.ERRNO | 2)
 
 
-def test_any_argument_can_be_pinned():
+@tap.test
+def any_argument_can_be_pinned():
     prog = generate("apid", "/* #syscalls accept4(arg3=0x80800) fcntl(F_GETFL, F_SETFL) prctl(PR_SET_NAME) */\n")
-    tap.equal([f for f in (0, 0x800, 0x80800) if allowed(prog, "accept4", 3, 0, 0, f)], [0x80800])
-    tap.equal([c for c in range(16) if allowed(prog, "fcntl", 3, c)], [3, 4])
-    tap.equal([c for c in range(70) if allowed(prog, "prctl", c)], [15])
+    tap.eq([f for f in (0, 0x800, 0x80800) if allowed(prog, "accept4", 3, 0, 0, f)], [0x80800])
+    tap.eq([c for c in range(16) if allowed(prog, "fcntl", 3, c)], [3, 4])
+    tap.eq([c for c in range(70) if allowed(prog, "prctl", c)], [15])
 
 
-def test_unconditional_note_wins_over_a_pinned_one():
+@tap.test
+def unconditional_note_wins_over_a_pinned_one():
     prog = generate("console", "/* #syscalls read(fd=STREAM) */\n/* #syscalls read */\n")
     assert allowed(prog, "read", 3)
 
 
-def test_long_filters_keep_their_meaning_as_a_tree():
+@tap.test
+def long_filters_keep_their_meaning_as_a_tree():
     calls = "read write open close stat fstat lstat poll lseek mmap mprotect brk rt_sigaction rt_sigprocmask pread64 " \
             "pwrite64 readv writev access pipe select sched_yield mremap msync mincore dup dup2 pause nanosleep getpid"
     prog = generate("monitor", "/* #syscalls %s ioctl(TCSETS) */\n" % calls)
     ioctl = [c for c in range(0x5400, 0x5420) if allowed(prog, "ioctl", 0, c)]
-    tap.equal(ioctl, [TCSETS])
+    tap.eq(ioctl, [TCSETS])
     got = {nr for nr in range(512) if bpf.evaluate(prog, nr, (0, 0, 0)) == bpf.ALLOW}
-    tap.equal(len(got), len(calls.split()) + len(EIGHT))
+    tap.eq(len(got), len(calls.split()) + len(EIGHT))
 
 
-def test_mistakes_are_refused_with_their_place():
+@tap.test
+def mistakes_are_refused_with_their_place():
     cases = [("no_such_call", "unknown system call"), ("read(fd=NOWHERE)", "no descriptor \"NOWHERE\""),
              ("ioctl(STREAM: NO_SUCH_CMD)", "unknown constant"), ("ioctl", "needs its commands"),
              ("read(STREAM)", "which argument"), ("nobody: read", "unknown role"), ("read(fd=STREAM", "unbalanced"),
@@ -183,7 +203,8 @@ def test_mistakes_are_refused_with_their_place():
     generate("console", "", want_error="No such file", extra=("/nonexistent.c",))
 
 
-def test_list_shows_where_each_rule_comes_from():
+@tap.test
+def list_shows_where_each_rule_comes_from():
     gen = tap.program("host/policy_gen")
     with tempfile.NamedTemporaryFile("w", suffix=".c") as f:
         f.write("\n/* #syscalls read(fd=STREAM|CLIENT)\n * #syscalls poll */\n")
@@ -192,7 +213,7 @@ def test_list_shows_where_each_rule_comes_from():
         lines = [tuple(line.split("\t")) for line in out.splitlines()]
         assert ("read", "read(fd=STREAM|CLIENT)", f.name + ":2") in lines, lines
         assert ("poll", "poll", f.name + ":3") in lines, lines
-        tap.equal(sum(1 for line in lines if line[0] == "read"), 1)
+        tap.eq(sum(1 for line in lines if line[0] == "read"), 1)
 
 
-tap.run(globals())
+tap.main()

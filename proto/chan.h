@@ -41,7 +41,7 @@ struct chan_msg {
 	unsigned nfds;
 };
 
-/* Takes @fd (closed on failure too) and makes it non-blocking. @max_msg bounds a message in either direction,
+/* Takes @fd (closed on failure too); its flags stay. @max_msg bounds a message in either direction,
  * @max_queued what waits to be sent, headers included. NULL: out of memory. */
 struct chan *chan_new(int fd, size_t max_msg, size_t max_queued);
 void chan_free(struct chan *c);
@@ -53,6 +53,9 @@ int chan_fd(const struct chan *c);
 int chan_send(struct chan *c, enum msg_type type, uint32_t id, const struct desc *d, const void *obj, const int *fds,
 	      unsigned nfds) __must_check;
 bool chan_wants_write(const struct chan *c);
+/* For good: no descriptors in either direction, plain recv() and send() instead of recvmsg() and sendmsg(), which a
+ * helper's filter lacks after its lock-down. Descriptors that a peer attaches anyway are closed by the kernel. */
+void chan_plain(struct chan *c);
 int chan_flush(struct chan *c); /* 0 (chan_wants_write() tells whether all went), -EPIPE, -errno */
 
 /* 1: one whole message in @m, 0: nothing now, -EPIPE: end of file between messages, -EBADMSG: broken peer. */

@@ -27,10 +27,11 @@ void fd_close_all(int *fds, unsigned n);
 int fd_socketpair(int type, int out[2]);
 
 /* Send @len bytes as one record with @nfds descriptors (which stay the caller's). MSG_DONTWAIT|MSG_NOSIGNAL.
- * Returns the bytes sent or -errno (-EAGAIN when the peer is behind). */
+ * Returns the bytes sent or -errno (-EAGAIN when the peer is behind, -EPIPE when it is gone). */
 ssize_t fd_sendmsg(int sock, const void *p, size_t len, const int *fds, unsigned nfds);
 
-/* Receive one record and up to @maxfds descriptors (close-on-exec; *@nfds set). MSG_DONTWAIT. 0 = end of file.
+/* Receive one record and up to @maxfds descriptors (close-on-exec; *@nfds set). MSG_DONTWAIT. 0 = end of file, after
+ * everything that the peer sent was read (plain recv() may say ECONNRESET before that).
  * A truncated record or lost descriptors (MSG_TRUNC, MSG_CTRUNC) give -EBADMSG, everything received is closed. */
 ssize_t fd_recvmsg(int sock, void *p, size_t cap, int *fds, unsigned maxfds, unsigned *nfds);
 

@@ -42,6 +42,7 @@ ssize_t fd_recvmsg(int sock, void *p, size_t cap, int *fds, unsigned maxfds, uns
 	int all[FD_PASS_MAX];
 	struct iovec iov = { .iov_base = p, .iov_len = cap };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	unsigned reset = 0;
 	ssize_t len;
 
 	*nfds = 0;
@@ -49,7 +50,9 @@ ssize_t fd_recvmsg(int sock, void *p, size_t cap, int *fds, unsigned maxfds, uns
 		msg.msg_control = control.buf;
 		msg.msg_controllen = sizeof(control.buf);
 		len = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (len < 0 && errno == EINTR);
+		/* A peer that went without reading all it was sent leaves ECONNRESET, reported once and in front of the
+		 * records that it sent before: its last words would be lost. */
+	} while (len < 0 && (errno == EINTR || (errno == ECONNRESET && !reset++)));
 	if (len < 0)
 		return -errno;
 	unsigned n = collect_fds(&msg, all);

@@ -32,5 +32,7 @@ ssize_t fd_sendmsg(int sock, const void *p, size_t len, const int *fds, unsigned
 	do {
 		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == ECONNRESET) /* the peer went with something of ours unread: gone all the same */
+		return -EPIPE;
 	return n < 0 ? -errno : n;
 }

@@ -35,9 +35,10 @@ uint64_t jail_ns_flags(enum jail_ns_mode mode);
 uint64_t jail_ns_unshare(uint64_t flags, struct jail_missing *m);
 /* Note every layer of @flags as missing because of @err. */
 void jail_ns_note(uint64_t flags, int err, struct jail_missing *m);
-/* In a user namespace just made by this process: map the own uid and gid to themselves. */
+/* In a user namespace just made by or for this process, which is dumpable: map the own uid and gid to themselves. */
 int jail_ns_map_self(uid_t uid, gid_t gid);
-void jail_ns_join_net(int netns_fd, struct jail_missing *m);
+/* setns(@netns_fd), or with -1 a network namespace of one's own. */
+void jail_ns_enter_net(int netns_fd, struct jail_missing *m);
 
 /* --- jail_fs.c ---------------------------------------------------------------------------------------------------- */
 
@@ -79,22 +80,33 @@ void jail_pre_process(bool own_session);
 
 struct jail_pre {
 	enum jail_role role;
-	uid_t id;            /* uid and gid, or JAIL_UID_KEEP */
-	uint64_t ns;         /* namespaces in force (CLONE_NEW*) */
+	uid_t id; /* uid and gid, or JAIL_UID_KEEP */
 	int parent_death_signal;
 	int alive_fd;        /* peer's end closed = the parent died before the signal was set; -1: don't look */
 };
-/* Steps 4 to 8 of the recipe: root, capabilities, ids, parent-death signal, limits, hardening. */
+/* Empty root, given the namespaces @ns in force. */
+void jail_pre_root(uint64_t ns, struct jail_missing *m);
+/* Capabilities, ids, parent-death signal, limits, hardening. */
 int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e);
 
-/* --- second recipe: what the monitor sends ahead of everything else on the channel ------------------------------------ */
+/* --- second recipe ------------------------------------------------------------------------------------------------- */
 
+/* First record on the channel, put there by spawn's child before exec: what it did and what is left to do. */
 enum { JAIL_SETUP_MAGIC = 0x6a61696c };
 struct jail_setup {
 	uint32_t magic;
-	uint32_t id;                   /* uid and gid, UINT32_MAX: keep */
-	uint64_t ns;                   /* namespaces in force */
-	uint32_t missing_perm, missing_old; /* until now */
+	uint32_t id;         /* uid and gid, or JAIL_UID_KEEP */
+	uint64_t ns;         /* namespaces in force */
+	uint32_t perm, old;  /* struct jail_missing until now */
+	uint32_t netns_later; /* a struct jail_netns follows, with the namespace or without */
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct jail_setup) == 32, "no padding");
+
+/* Second record, from the monitor, when the VM's network namespace was still in the making. */
+enum { JAIL_NETNS_MAGIC = 0x6e657473 };
+struct jail_netns {
+	uint32_t magic;
 };
 
 #endif

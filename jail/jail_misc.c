@@ -12,7 +12,8 @@ static void speculation(unsigned long which, struct jail_missing *m)
 {
 	int now = prctl(PR_GET_SPECULATION_CTRL, which, 0, 0, 0);
 
-	if (now < 0 || (now & PR_SPEC_PRCTL) == 0 || (now & PR_SPEC_FORCE_DISABLE) != 0)
+	if (now < 0 || ((unsigned long)now & PR_SPEC_PRCTL) == 0 ||
+	    ((unsigned long)now & PR_SPEC_FORCE_DISABLE) != 0)
 		return;
 	if (prctl(PR_SET_SPECULATION_CTRL, which, PR_SPEC_FORCE_DISABLE, 0, 0) < 0)
 		jail_note(m, JAIL_LAYER_SPEC, errno);

@@ -12,7 +12,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -62,8 +61,6 @@ int jail_ns_map_self(uid_t uid, gid_t gid)
 	char map[64];
 	int r;
 
-	/* The files belong to root while the process is not dumpable. */
-	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	(void)snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
 	r = write_file("/proc/self/uid_map", map);
 	/* user_namespaces(7): an unprivileged gid_map needs setgroups denied first. */
@@ -72,7 +69,6 @@ int jail_ns_map_self(uid_t uid, gid_t gid)
 	(void)snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
 	if (r == 0)
 		r = write_file("/proc/self/gid_map", map);
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	return r;
 }
 
@@ -117,8 +113,10 @@ uint64_t jail_ns_unshare(uint64_t flags, struct jail_missing *m)
 	return done;
 }
 
-void jail_ns_join_net(int netns_fd, struct jail_missing *m)
+void jail_ns_enter_net(int netns_fd, struct jail_missing *m)
 {
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
+	int r = netns_fd >= 0 ? setns(netns_fd, CLONE_NEWNET) : unshare(CLONE_NEWNET);
+
+	if (r < 0)
 		jail_note(m, JAIL_LAYER_NETNS, errno);
 }

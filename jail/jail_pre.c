@@ -39,15 +39,18 @@ static bool parent_is_gone(int fd)
 	return fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e)
+void jail_pre_root(uint64_t ns, struct jail_missing *m)
 {
-	int r;
-
-	if ((p->ns & CLONE_NEWNS) != 0)
+	if ((ns & CLONE_NEWNS) != 0)
 		jail_fs_empty_root(m);
 	else
 		jail_note(m, JAIL_LAYER_ROOT, EPERM);
-	r = jail_caps_drop_all(p->id, m, e);
+}
+
+int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e)
+{
+	int r = jail_caps_drop_all(p->id, m, e);
+
 	if (r < 0)
 		return r;
 	/* A change of credentials clears the signal, so it comes after. */

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Everything here runs in the monitor, or in its forked child before exec: the child is under the monitor's filter until
+ * it has its own, so the monitor's filter holds what a jail is made of and what a program does before its own filter.
+ */
+#include "jail/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "jail/jail_internal.h"
+
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+struct spawn_report {
+	struct jail_missing missing;
+	char failure[512];
+};
+
+enum { REPORT_SIZE = 4096 };
+
+/* --- in the child -------------------------------------------------------------------------------------------------- */
+
+/* Descriptors 0 .. 2+n become the given ones, the program follows close-on-exec, everything else is closed. The sources
+ * are first moved out of the way, so that none is overwritten before its turn. */
+static int place_fds(const struct spawn_req *req, int *exe_fd)
+{
+	int from[3 + SPAWN_FDS_MAX + 1];
+	int n = 0;
+
+	for (int i = 0; i < 3; i++)
+		from[n++] = req->null_fd;
+	for (unsigned i = 0; i < req->n_fds; i++)
+		from[n++] = req->fds[i];
+	from[n++] = req->exe_fd;
+	for (int i = 0; i < n; i++) {
+		from[i] = fcntl(from[i], F_DUPFD, 64);
+		if (from[i] < 0)
+			return -errno;
+	}
+	for (int i = 0; i < n; i++)
+		if (dup3(from[i], i, i == n - 1 ? O_CLOEXEC : 0) < 0)
+			return -errno;
+	*exe_fd = n - 1;
+	return close_range((unsigned)n, ~0U, 0) < 0 ? -errno : 0;
+}
+
+/* Out of memory kills a helper before it kills vmmd, and apid before a helper. */
+static void prefer_oom_kill(enum jail_role role)
+{
+	const char *score = role == JAIL_APID ? "500" : "300";
+	_cleanup_(fd_closep) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, score, 3) < 0)
+		return; /* best effort: it is a preference, not a wall */
+}
+
+static int second_recipe(const struct spawn_req *req, uint64_t ns, struct jail_missing *m, struct err *e)
+{
+	struct jail_setup s = {
+		.magic = JAIL_SETUP_MAGIC,
+		.id = req->id,
+		.ns = ns,
+		.netns_later = req->netns == SPAWN_NETNS_LATER,
+	};
+
+	s.perm = m->perm;
+	s.old = m->old;
+	if (fd_sendmsg(req->peer_fd, &s, sizeof(s), NULL, 0) != (ssize_t)sizeof(s))
+		return err_sys(e, -errno, "setup record");
+	/* In a user namespace exec would take the capabilities that the program needs to jail itself. */
+	if ((ns & CLONE_NEWUSER) != 0 &&
+	    jail_caps_pass_on(UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_SETPCAP) < 0)
+		return err_sys(e, -EPERM, "handing on capabilities");
+	return 0;
+}
+
+
+static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missing *m, struct err *e)
+{
+	struct jail_pre drop = {
+		.role = req->role,
+		.id = req->id,
+		.parent_death_signal = SIGKILL,
+		.alive_fd = 3, /* the channel, once descriptors are placed */
+	};
+	int exe_fd = -1, r = 0;
+
+	jail_pre_process(true);
+	if (req->netns != SPAWN_NETNS_LATER)
+		jail_ns_enter_net(req->netns == SPAWN_NETNS_JOIN ? req->netns_fd : -1, m);
+	if (req->self_jailing)
+		r = second_recipe(req, ns, m, e);
+	if (r < 0)
+		return r;
+	r = place_fds(req, &exe_fd);
+	if (r < 0)
+		return err_sys(e, r, "placing descriptors");
+	if (req->self_jailing) {
+		jail_limits_base(req->role, m);
+	} else {
+		jail_pre_root(ns, m);
+		r = jail_pre_drop(&drop, m, e);
+	}
+	if (r < 0)
+		return r;
+	char *const no_env[] = { NULL };
+	(void)syscall(SYS_execveat, exe_fd, "", req->argv, no_env, AT_EMPTY_PATH);
+	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
+}
+
+/* @ns: namespaces that clone() made; the rest of @wanted is made here, as far as it goes. */
+static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t wanted,
+						 struct spawn_report *report)
+{
+	struct err e;
+
+	err_clear(&e);
+	/* Its files in /proc belong to root while it is not dumpable; exec'ed, it says so again. */
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	prefer_oom_kill(req->role);
+	if ((ns & CLONE_NEWUSER) != 0) {
+		int r = jail_ns_map_self(geteuid(), getegid());
+
+		if (r < 0)
+			jail_note(&report->missing, JAIL_LAYER_USERNS, r);
+	}
+	if ((wanted & ~ns) != 0)
+		ns |= jail_ns_unshare(wanted & ~ns & ~(uint64_t)CLONE_NEWPID, &report->missing);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	(void)child_run(req, ns, &report->missing, &e);
+	(void)err_join(&e, report->failure, sizeof(report->failure));
+	_exit(SPAWN_EXIT_FAILED);
+}
+
+/* --- in the monitor ------------------------------------------------------------------------------------------------ */
+
+static pid_t clone_child(uint64_t flags, int *pidfd)
+{
+	/* As fork(): the same memory, copied; one thread here, so nobody holds a lock. */
+	return (pid_t)syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, NULL, pidfd, NULL, NULL);
+}
+
+static int report_new(struct spawn_report **out)
+{
+	void *p = mmap(NULL, REPORT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*out = p;
+	return 0;
+}
+
+int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
+{
+	enum jail_ns_mode mode = jail_ns_mode();
+	uint64_t wanted = mode == JAIL_NS_NONE ? 0 : jail_ns_flags(mode) | CLONE_NEWPID;
+	uint64_t flags = wanted;
+	int r;
+
+	*out = SPAWN_CHILD_NONE;
+	r = report_new(&out->report);
+	if (r < 0)
+		return err_sys(e, r, "report page");
+	if (mode == JAIL_NS_NONE)
+		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID, EPERM, &out->report->missing);
+	pid_t pid = clone_child(flags, &out->pidfd);
+	if (pid < 0 && flags != 0 && errno != EAGAIN && errno != ENOMEM) {
+		/* As a whole it is refused; the child tries the parts, except the one that only a parent can give. */
+		jail_note(&out->report->missing, JAIL_LAYER_PIDNS, errno);
+		flags = 0;
+		pid = clone_child(0, &out->pidfd);
+	}
+	if (pid == 0)
+		child_main(req, flags, wanted, out->report);
+	if (pid < 0) {
+		r = -errno;
+		(void)munmap(out->report, REPORT_SIZE);
+		*out = SPAWN_CHILD_NONE;
+		return err_sys(e, r, "cannot start \"%s\"", req->argv[0]);
+	}
+	out->pid = pid;
+	return 0;
+}
+
+int spawn_send_netns(int peer_fd, int netns_fd)
+{
+	struct jail_netns rec = { .magic = JAIL_NETNS_MAGIC };
+	ssize_t n = fd_sendmsg(peer_fd, &rec, sizeof(rec), &netns_fd, netns_fd >= 0 ? 1 : 0);
+
+	return n < 0 ? (int)n : 0;
+}
+
+struct jail_missing spawn_missing(const struct spawn_child *c)
+{
+	return c->report != NULL ? c->report->missing : (struct jail_missing){ 0 };
+}
+
+const char *spawn_failure(const struct spawn_child *c)
+{
+	return c->report != NULL ? c->report->failure : "";
+}
+
+void spawn_kill(const struct spawn_child *c)
+{
+	if (c->pid > 0)
+		(void)syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+}
+
+struct spawn_exit spawn_reap(struct spawn_child *c)
+{
+	struct spawn_exit x = { .code = -1 };
+	siginfo_t si = { 0 };
+	int r;
+
+	do
+		r = waitid((idtype_t)P_PIDFD, (id_t)c->pidfd, &si, WEXITED);
+	while (r < 0 && errno == EINTR);
+	if (r == 0 && si.si_code == CLD_EXITED)
+		x.code = si.si_status;
+	else if (r == 0)
+		x.signal = si.si_status;
+	(void)close(c->pidfd);
+	if (c->report != NULL)
+		(void)munmap(c->report, REPORT_SIZE);
+	*c = SPAWN_CHILD_NONE;
+	return x;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Making a jailed process (DESIGN: two recipes, one jail library). Spawning makes it and nothing else: it has a channel
+ * to the monitor and no power. What it is to work on is handed over later, so that a pool of blank processes, parked
+ * ahead of need, can stand between the two operations.
+ */
+#ifndef JAIL_SPAWN_H
+#define JAIL_SPAWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/err.h"
+#include "jail/jail.h"
+
+enum {
+	SPAWN_FDS_MAX = 4,
+	SPAWN_EXIT_FAILED = 120, /* exit code of a child that never became its program */
+};
+
+enum spawn_netns {
+	SPAWN_NETNS_OWN,   /* a new one */
+	SPAWN_NETNS_JOIN,  /* netns_fd */
+	SPAWN_NETNS_LATER, /* second recipe: by spawn_send_netns() */
+};
+
+struct spawn_req {
+	enum jail_role role;
+	bool self_jailing; /* second recipe: the program calls jail_self() */
+	int exe_fd;        /* from programs_open(); borrowed */
+	char *const *argv;
+	uid_t id;          /* uid and gid, or (uid_t)-1: the monitor's own */
+	enum spawn_netns netns;
+	int netns_fd;
+	int null_fd;                          /* becomes 0, 1 and 2; borrowed */
+	int fds[SPAWN_FDS_MAX];               /* become 3, 4, ...; the first is the channel; borrowed */
+	unsigned n_fds;
+	int peer_fd;                          /* the channel's other end, the monitor's; borrowed */
+};
+
+struct spawn_report;
+
+struct spawn_child {
+	pid_t pid;   /* 0: none */
+	int pidfd;   /* readable once it is dead */
+	struct spawn_report *report; /* shared with the child until its exec */
+};
+#define SPAWN_CHILD_NONE ((struct spawn_child){ .pid = 0, .pidfd = -1 })
+
+/* Start a process. 0 or -errno; the child's own failures before exec show as its death with SPAWN_EXIT_FAILED. */
+int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e) __must_check;
+
+/* The record that a SPAWN_NETNS_LATER child waits for, ahead of any frame. @netns_fd -1: it makes its own. */
+int spawn_send_netns(int peer_fd, int netns_fd) __must_check;
+
+/* What the child's jail lacked when it exec'ed its program; why it did not, or "". Until spawn_reap(). */
+struct jail_missing spawn_missing(const struct spawn_child *c);
+const char *spawn_failure(const struct spawn_child *c);
+
+void spawn_kill(const struct spawn_child *c);
+
+/* How it ended: one of the two is set. */
+struct spawn_exit {
+	int code;   /* exit code, -1: a signal */
+	int signal; /* 0: it exited */
+};
+/* Collect the dead child (waits; its pidfd is readable) and forget it. */
+struct spawn_exit spawn_reap(struct spawn_child *c);
+
+#endif

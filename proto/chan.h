@@ -6,8 +6,8 @@
  *	record	u32 magic and version, u16 type, u16 flags (0), u32 id, u32 total_len, u32 offset, u32 chunk_len, then
  *		chunk_len bytes; at most 32 KiB in all, little endian
  *
- * A message larger than one record goes in several, in order and without another message between them. Descriptors
- * travel with the first. A peer that breaks any rule makes the channel unusable: -EBADMSG from then on, whatever
+ * A message larger than one record goes in several, in order, without another message between them and all but the last
+ * of full size. Descriptors travel with the first. A peer that breaks any rule makes the channel unusable: -EBADMSG from then on, whatever
  * had arrived is freed and closed.
  */
 #ifndef PROTO_CHAN_H
@@ -41,26 +41,26 @@ struct chan_msg {
 	unsigned nfds;
 };
 
-/* Takes @fd (closed on failure too); its flags stay. @max_msg bounds a message in either direction,
- * @max_queued what waits to be sent, headers included. NULL: out of memory. */
+/* Takes @fd (closed on failure too); its flags stay. @max_msg bounds a message in either direction, @max_queued what
+ * waits to be sent, headers included (one message always finds room in an empty queue). NULL: out of memory. */
 struct chan *chan_new(int fd, size_t max_msg, size_t max_queued);
 void chan_free(struct chan *c);
 int chan_fd(const struct chan *c);
 
-/* Never blocks: sends at once, or queues (then with duplicates of @fds; the caller keeps his). 0, -EPIPE the peer is
- * gone, -EMSGSIZE, -ENOBUFS the queue is full (nothing was sent), -EINVAL @obj cannot be encoded, -ENOMEM, -EBADMSG the
- * channel is unusable. @d NULL: no body. */
+/* Never blocks: sends at once, or queues (then with duplicates of @fds; the caller keeps his). @d NULL: no body.
+ * 0; nothing was sent after: -EMSGSIZE, -ENOBUFS the queue is full, -EINVAL or -ERANGE @obj cannot be encoded, -ENOMEM,
+ * -EMFILE, -ETOOMANYREFS; the channel is over after: -EPIPE the peer is gone, -EBADMSG, or what cut a message short. */
 int chan_send(struct chan *c, enum msg_type type, uint32_t id, const struct desc *d, const void *obj, const int *fds,
 	      unsigned nfds) __must_check;
 bool chan_wants_write(const struct chan *c);
-/* For good: no descriptors in either direction, plain recv() and send() instead of recvmsg() and sendmsg(), which a
- * helper's filter lacks after its lock-down. Descriptors that a peer attaches anyway are closed by the kernel. */
-void chan_plain(struct chan *c);
 int chan_flush(struct chan *c); /* 0 (chan_wants_write() tells whether all went), -EPIPE, -errno */
 
 /* 1: one whole message in @m, 0: nothing now, -EPIPE: end of file between messages, -EBADMSG: broken peer. */
 int chan_recv(struct chan *c, struct chan_msg *m) __must_check;
-/* The same, waiting up to @timeout_ms (believed after one more look): -ETIMEDOUT. Start-up and end only. */
+/* The same without descriptors and without recvmsg, for a helper after its lock-down. */
+int chan_recv_plain(struct chan *c, struct chan_msg *m) __must_check;
+/* chan_recv(), waiting up to @timeout_ms (believed after one more look): -ETIMEDOUT. What is queued
+ * goes out meanwhile. Start-up and end only. */
 int chan_recv_timeout(struct chan *c, struct chan_msg *m, int timeout_ms) __must_check;
 /* Frees the data and closes the descriptors that were not taken. */
 void chan_msg_fini(struct chan_msg *m);

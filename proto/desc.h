@@ -108,7 +108,6 @@ struct field_desc {
 	uint32_t accept;  /* LATER enums: values taken beside the default, a bit each */
 	enum kv_kind kv;
 	const char *key;     /* key=value name when it differs from name */
-	const char *kv_def;  /* key=value default when it differs from def */
 	bool kv_like_prev;   /* key=value default is the value of the row above */
 	bool kv_req;         /* key=value must give it */
 	const char *legacy_member; /* old top-level object {legacy_member: text}: fills legacy_to */
@@ -123,7 +122,7 @@ struct desc {
 	const struct field_desc *f;
 };
 
-/* Zero, then defaults. Cannot fail: default strings are not stored (they belong to UNSTORED rows only). */
+/* Zero, then defaults. Cannot fail: a default string belongs to an UNSTORED row. */
 void obj_init(const struct desc *d, void *obj);
 /* Free what the object owns and zero it. Accepts zeroed objects. */
 void obj_fini(const struct desc *d, void *obj);
@@ -131,10 +130,34 @@ void obj_fini(const struct desc *d, void *obj);
 int obj_copy(const struct desc *d, void *dst, const void *src) __must_check;
 bool obj_equal(const struct desc *d, const void *a, const void *b);
 
-/* Largest and smallest value of a number row, bytes of a string, or count of a list. */
+/* Largest value of a number row, bytes of a string row, count of a list row. */
 uint64_t field_max(const struct field_desc *f);
+/* The same for one element: of a list row without the row's own range, which is the count's. */
+uint64_t field_value_max(const struct field_desc *f);
+uint64_t field_value_min(const struct field_desc *f);
 bool field_is_list(const struct field_desc *f);
 bool field_is_stored(const struct field_desc *f);
+const struct field_desc *desc_find(const struct desc *d, const char *name);
+
+/* Where a stored row's parts lie in @obj. */
+static inline void *field_at(const struct field_desc *f, void *obj)
+{
+	return (char *)obj + f->off;
+}
+static inline const void *field_at_const(const struct field_desc *f, const void *obj)
+{
+	return (const char *)obj + f->off;
+}
+bool field_has(const struct field_desc *f, const void *obj); /* true for rows that are always there */
+void field_set_has(const struct field_desc *f, void *obj, bool has);
+size_t field_count(const struct field_desc *f, const void *obj);
+void field_set_count(const struct field_desc *f, void *obj, size_t n);
+void *field_list(const struct field_desc *f, const void *obj); /* the array, NULL when empty */
+char *field_str(const struct field_desc *f, const void *obj);
+void field_set_ptr(const struct field_desc *f, void *obj, void *p);
+
+/* Is this what the row holds when nobody asked for anything (absent, empty, default, or a value of .accept)? */
+bool field_is_plain(const struct field_desc *f, const void *obj);
 /* Numbers, bools and enums by width. Signed values are sign-extended. */
 uint64_t field_load(enum field_kind kind, const void *p);
 void field_store(enum field_kind kind, void *p, uint64_t v);

@@ -1,1 +1,3 @@
-SRCS += proto/config.c proto/msg.c
+SRCS += proto/desc.c proto/config.c proto/msg.c proto/codec_bin.c \
+	proto/chan.c proto/chan_in.c proto/chan_recv.c proto/chan_recv_plain.c proto/chan_send.c proto/chan_dup.c \
+	proto/chan_wait.c proto/dispatch.c

@@ -46,7 +46,7 @@ static int wbuf_reserve(struct wbuf *b, size_t n)
 		return wbuf_fail(b, -EMSGSIZE);
 	if (need <= b->cap)
 		return 0;
-	cap = b->cap < 128 ? 128 : b->cap + b->cap / 2; /* max bounds it: no overflow worth a check below SIZE_MAX / 2 */
+	cap = b->cap < 128 ? 128 : b->cap + b->cap / 2; /* no overflow: memory never fills half the address space */
 	if (cap > b->max)
 		cap = b->max;
 	if (cap < need)

@@ -121,9 +121,7 @@ bool log_rl_pass_at(struct log_rl *rl, uint64_t now_s, uint32_t *suppressed)
 
 	*suppressed = 0;
 	/* Threads that race for a new window lose a little exactness, never the limit by more than their number. */
-	if (window != now_s + 1 &&
-	    atomic_compare_exchange_strong_explicit(&rl->window_s, &window, now_s + 1, memory_order_relaxed,
-						    memory_order_relaxed))
+	if (window != now_s + 1 && atomic_compare_exchange_strong(&rl->window_s, &window, now_s + 1))
 		atomic_store_explicit(&rl->in_window, 0, memory_order_relaxed);
 	if (atomic_fetch_add_explicit(&rl->in_window, 1, memory_order_relaxed) >= LOG_RL_PER_SECOND) {
 		atomic_fetch_add_explicit(&rl->suppressed, 1, memory_order_relaxed);

@@ -84,7 +84,8 @@ int main(int argc, char **argv)
 		printf("# %s\n", inputs.path[i]);
 		if (data != NULL)
 			(void)LLVMFuzzerTestOneInput(data, size);
-		printf("%s %zu - %s\n", data != NULL ? "ok" : "not ok", i + 1, base != NULL ? base + 1 : inputs.path[i]);
+		printf("%s %zu - %s\n", data != NULL ? "ok" : "not ok", i + 1,
+		       base != NULL ? base + 1 : inputs.path[i]);
 		failed = failed || data == NULL;
 		free(data);
 		free(inputs.path[i]);

@@ -91,19 +91,19 @@ int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *
 
 /* --- second recipe ------------------------------------------------------------------------------------------------- */
 
-/* First record on the channel, put there by spawn's child before exec: what it did and what is left to do. */
+/* First record on the channel: what was done for the program and what is left to do. */
 enum { JAIL_SETUP_MAGIC = 0x6a61696c };
 struct jail_setup {
 	uint32_t magic;
-	uint32_t id;         /* uid and gid, or JAIL_UID_KEEP */
-	uint64_t ns;         /* namespaces in force */
-	uint32_t perm, old;  /* struct jail_missing until now */
+	uint32_t id;          /* uid and gid, or JAIL_UID_KEEP */
+	uint64_t ns;          /* namespaces in force (CLONE_NEW*) */
+	uint64_t unshare;     /* namespaces to make */
 	uint32_t netns_later; /* a struct jail_netns follows, with the namespace or without */
 	uint32_t zero;
 };
 _Static_assert(sizeof(struct jail_setup) == 32, "no padding");
 
-/* Second record, from the monitor, when the VM's network namespace was still in the making. */
+/* Second record, when the VM's network namespace was still in the making. */
 enum { JAIL_NETNS_MAGIC = 0x6e657473 };
 struct jail_netns {
 	uint32_t magic;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Second recipe: a dynamic program, already exec'ed inside its namespaces, jails itself. Its loader needed the libraries
- * that are gone afterwards. Spawn's child left a setup record as the first thing on the channel.
+ * that are gone afterwards. The monitor's setup record is the first thing on the channel.
  */
 #include "jail/jail_internal.h"
 
@@ -52,7 +52,9 @@ int jail_self(int chan_fd, const char *name, struct jail_missing *m, struct err 
 	r = read_record(chan_fd, &s, sizeof(s), JAIL_SETUP_MAGIC, NULL, e);
 	if (r < 0)
 		return r;
-	*m = (struct jail_missing){ .perm = s.perm, .old = s.old };
+	*m = (struct jail_missing){ 0 };
+	if (s.unshare != 0)
+		s.ns |= jail_ns_unshare(s.unshare, m);
 	jail_pre_root(s.ns, m);
 	if (s.netns_later != 0) {
 		r = enter_net(chan_fd, m, e);

@@ -73,26 +73,15 @@ static void prefer_oom_kill(enum jail_role role)
 		return; /* best effort: it is a preference, not a wall */
 }
 
-static int second_recipe(const struct spawn_req *req, uint64_t ns, struct jail_missing *m, struct err *e)
+/* In a user namespace exec takes the capabilities that the program needs to jail itself. */
+static int keep_caps_over_exec(uint64_t ns, struct err *e)
 {
-	struct jail_setup s = {
-		.magic = JAIL_SETUP_MAGIC,
-		.id = req->id,
-		.ns = ns,
-		.netns_later = req->netns == SPAWN_NETNS_LATER,
-	};
+	int r = 0;
 
-	s.perm = m->perm;
-	s.old = m->old;
-	if (fd_sendmsg(req->peer_fd, &s, sizeof(s), NULL, 0) != (ssize_t)sizeof(s))
-		return err_sys(e, -errno, "setup record");
-	/* In a user namespace exec would take the capabilities that the program needs to jail itself. */
-	if ((ns & CLONE_NEWUSER) != 0 &&
-	    jail_caps_pass_on(UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_SETPCAP) < 0)
-		return err_sys(e, -EPERM, "handing on capabilities");
-	return 0;
+	if ((ns & CLONE_NEWUSER) != 0)
+		r = jail_caps_pass_on(UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_SETPCAP);
+	return r < 0 ? err_sys(e, r, "handing on capabilities") : 0;
 }
-
 
 static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missing *m, struct err *e)
 {
@@ -108,7 +97,7 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missi
 	if (req->netns != SPAWN_NETNS_LATER)
 		jail_ns_enter_net(req->netns == SPAWN_NETNS_JOIN ? req->netns_fd : -1, m);
 	if (req->self_jailing)
-		r = second_recipe(req, ns, m, e);
+		r = keep_caps_over_exec(ns, e);
 	if (r < 0)
 		return r;
 	r = place_fds(req, &exe_fd);
@@ -127,8 +116,8 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missi
 	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
 }
 
-/* @ns: namespaces that clone() made; the rest of @wanted is made here, as far as it goes. */
-static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t wanted,
+/* @ns: namespaces that clone() made; @unshare: those still to be made. */
+static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t unshare,
 						 struct spawn_report *report)
 {
 	struct err e;
@@ -143,8 +132,8 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, ui
 		if (r < 0)
 			jail_note(&report->missing, JAIL_LAYER_USERNS, r);
 	}
-	if ((wanted & ~ns) != 0)
-		ns |= jail_ns_unshare(wanted & ~ns & ~(uint64_t)CLONE_NEWPID, &report->missing);
+	if (unshare != 0 && !req->self_jailing)
+		ns |= jail_ns_unshare(unshare, &report->missing);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	(void)child_run(req, ns, &report->missing, &e);
 	(void)err_join(&e, report->failure, sizeof(report->failure));
@@ -169,11 +158,39 @@ static int report_new(struct spawn_report **out)
 	return 0;
 }
 
+/* As a whole, or without the namespaces, which the child then makes for itself one by one; all but the one for process
+ * ids, which only a parent can give. */
+static pid_t clone_with_fallback(struct spawn_child *out, uint64_t *ns, uint64_t *unshare)
+{
+	pid_t pid = clone_child(*ns, &out->pidfd);
+
+	*unshare = 0;
+	if (pid >= 0 || *ns == 0 || errno == EAGAIN || errno == ENOMEM)
+		return pid;
+	jail_note(&out->report->missing, JAIL_LAYER_PIDNS, errno);
+	*unshare = *ns & ~(uint64_t)CLONE_NEWPID;
+	*ns = 0;
+	return clone_child(0, &out->pidfd);
+}
+
+static int send_setup(const struct spawn_req *req, uint64_t ns, uint64_t unshare)
+{
+	struct jail_setup s = {
+		.magic = JAIL_SETUP_MAGIC,
+		.id = req->id,
+		.ns = ns,
+		.unshare = unshare,
+		.netns_later = req->netns == SPAWN_NETNS_LATER,
+	};
+	ssize_t n = fd_sendmsg(req->peer_fd, &s, sizeof(s), NULL, 0);
+
+	return n < 0 ? (int)n : 0;
+}
+
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
 {
 	enum jail_ns_mode mode = jail_ns_mode();
-	uint64_t wanted = mode == JAIL_NS_NONE ? 0 : jail_ns_flags(mode) | CLONE_NEWPID;
-	uint64_t flags = wanted;
+	uint64_t ns = mode == JAIL_NS_NONE ? 0 : jail_ns_flags(mode) | CLONE_NEWPID, unshare = 0;
 	int r;
 
 	*out = SPAWN_CHILD_NONE;
@@ -182,15 +199,9 @@ int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err
 		return err_sys(e, r, "report page");
 	if (mode == JAIL_NS_NONE)
 		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID, EPERM, &out->report->missing);
-	pid_t pid = clone_child(flags, &out->pidfd);
-	if (pid < 0 && flags != 0 && errno != EAGAIN && errno != ENOMEM) {
-		/* As a whole it is refused; the child tries the parts, except the one that only a parent can give. */
-		jail_note(&out->report->missing, JAIL_LAYER_PIDNS, errno);
-		flags = 0;
-		pid = clone_child(0, &out->pidfd);
-	}
+	pid_t pid = clone_with_fallback(out, &ns, &unshare);
 	if (pid == 0)
-		child_main(req, flags, wanted, out->report);
+		child_main(req, ns, unshare, out->report);
 	if (pid < 0) {
 		r = -errno;
 		(void)munmap(out->report, REPORT_SIZE);
@@ -198,6 +209,9 @@ int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err
 		return err_sys(e, r, "cannot start \"%s\"", req->argv[0]);
 	}
 	out->pid = pid;
+	/* A child that is gone already shows by its pidfd. */
+	if (req->self_jailing)
+		(void)send_setup(req, ns, unshare);
 	return 0;
 }
 

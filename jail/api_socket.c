@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: ISC */
+#include "jail/api_socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/str.h"
+#include "proto/opts.h"
+
+enum { BACKLOG = 128 };
+
+/* #syscalls monitor: openat close fcntl unlink socket(AF_UNIX) bind listen getsockopt newfstatat */
+
+int api_socket_listen(const char *path, int backlog, struct err *e)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	_cleanup_(fd_closep) int fd = -1;
+	int r;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_set(e, -ENAMETOOLONG, "the socket path \"%s\" has more than %zu bytes", path,
+			       sizeof(sa.sun_path) - 1);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_sys(e, -errno, "socket");
+	if (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return err_sys(e, -errno, "cannot bind \"%s\"", path);
+	if (listen(fd, backlog) < 0) {
+		r = err_sys(e, -errno, "cannot listen on \"%s\"", path);
+		(void)unlink(path);
+		return r;
+	}
+	r = fd;
+	fd = -1;
+	return r;
+}
+
+static int take_lock(struct api_socket *s, struct err *e)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char lock[API_SOCKET_PATH_MAX + 8];
+
+	if (!str_fmt(lock, sizeof(lock), "%s.lock", s->path))
+		return err_set(e, -ENAMETOOLONG, "the socket path is too long");
+	s->lock_fd = open(lock, O_RDWR | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return err_sys(e, -errno, "cannot open the lock file \"%s\"", lock);
+	if (fcntl(s->lock_fd, F_OFD_SETLK, &l) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(e, -EADDRINUSE, "another instance serves \"%s\"", s->path);
+	return err_sys(e, -errno, "cannot lock \"%s\"", lock);
+}
+
+static int open_path(struct api_socket *s, struct err *e)
+{
+	struct stat st;
+	int r = take_lock(s, e);
+
+	if (r < 0)
+		return r;
+	/* Whoever left it there holds no lock any more. Only a socket is ever removed. */
+	if (lstat(s->path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode))
+			return err_set(e, -EEXIST, "\"%s\" exists and is not a socket", s->path);
+		if (unlink(s->path) < 0)
+			return err_sys(e, -errno, "cannot replace \"%s\"", s->path);
+	}
+	r = api_socket_listen(s->path, BACKLOG, e);
+	if (r >= 0)
+		s->listen_fd = r;
+	return r < 0 ? r : 0;
+}
+
+static int option(int fd, int name, int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	return getsockopt(fd, SOL_SOCKET, name, value, &len) < 0 ? -errno : 0;
+}
+
+static int open_inherited(struct api_socket *s, int fd, struct err *e)
+{
+	int domain = 0, type = 0, listening = 0;
+	int r = option(fd, SO_DOMAIN, &domain);
+
+	if (r == 0)
+		r = option(fd, SO_TYPE, &type);
+	if (r == 0)
+		r = option(fd, SO_ACCEPTCONN, &listening);
+	if (r < 0)
+		return err_sys(e, r, "descriptor %d", fd);
+	if (domain != AF_UNIX || type != SOCK_STREAM || listening == 0)
+		return err_set(e, -EINVAL, "descriptor %d is not a listening UNIX stream socket", fd);
+	s->listen_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return s->listen_fd < 0 ? err_sys(e, -errno, "descriptor %d", fd) : 0;
+}
+
+int api_socket_open(struct api_socket *s, const char *arg, struct err *e)
+{
+	struct api_socket_arg a;
+	int r = opts_parse_api_socket(arg, &a, e);
+
+	*s = API_SOCKET_NONE;
+	if (r == 0 && a.fd >= 0) {
+		r = open_inherited(s, a.fd, e);
+	} else if (r == 0) {
+		(void)str_fmt(s->path, sizeof(s->path), "%s", a.path);
+		r = open_path(s, e);
+	}
+	if (r < 0) {
+		api_socket_close(s, false);
+		return err_wrap(e, r, "API socket");
+	}
+	return 0;
+}
+
+void api_socket_close(struct api_socket *s, bool unlink_path)
+{
+	if (unlink_path && s->listen_fd >= 0 && s->path[0] != '\0')
+		(void)unlink(s->path);
+	fd_closep(&s->listen_fd);
+	/* Last: until here nobody else may take the path for stale. */
+	fd_closep(&s->lock_fd);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: ISC */
+#include "jail/open_policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/str.h"
+
+/* #syscalls monitor: openat close newfstatat fstat ioctl(ANY: BLKGETSIZE64) */
+
+int open_policy_again(int fd, int flags)
+{
+	char link[40];
+
+	(void)str_fmt(link, sizeof(link), "/proc/self/fd/%d", fd);
+	int r = open(link, flags | O_NOCTTY | O_CLOEXEC);
+	return r < 0 ? -errno : r;
+}
+
+static int image_size(int fd, const struct stat *st, uint64_t *size)
+{
+	if (S_ISREG(st->st_mode)) {
+		*size = (uint64_t)st->st_size;
+		return 0;
+	}
+	return ioctl(fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
+}
+
+int open_policy_image(const char *path, uint64_t *size, struct err *e)
+{
+	/* Opening a device can have effects (a watchdog starts), and a FIFO waits: look first. */
+	_cleanup_(fd_closep) int look = open(path, O_PATH | O_CLOEXEC), fd = -1;
+	struct stat st;
+	int r;
+
+	if (look < 0 || fstat(look, &st) < 0)
+		return err_sys(e, -errno, "cannot open \"%s\"", path);
+	if (S_ISDIR(st.st_mode))
+		return err_set(e, -EISDIR, "\"%s\" is a directory", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, -EINVAL, "\"%s\" is neither a regular file nor a block device", path);
+	fd = open_policy_again(look, O_RDONLY | O_NONBLOCK);
+	if (fd < 0)
+		return err_sys(e, fd, "cannot open \"%s\"", path);
+	r = image_size(fd, &st, size);
+	if (r < 0)
+		return err_sys(e, r, "cannot tell the size of \"%s\"", path);
+	r = fd;
+	fd = -1;
+	return r;
+}
+
+int open_policy_console(const char *path, mode_t *mode, struct err *e)
+{
+	/* O_TRUNC means nothing to a FIFO or a device; a FIFO without a reader gives ENXIO at once. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (fd < 0)
+		return err_sys(e, -errno, "cannot open \"%s\"", path);
+	if (fstat(fd, &st) < 0) {
+		int r = err_sys(e, -errno, "cannot open \"%s\"", path);
+
+		(void)close(fd);
+		return r;
+	}
+	*mode = st.st_mode;
+	return fd;
+}
+
+int open_policy_log(const char *path, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOCTTY | O_CLOEXEC, 0600);
+
+	return fd < 0 ? err_sys(e, -errno, "cannot open the log file \"%s\"", path) : fd;
+}

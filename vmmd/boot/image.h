@@ -8,7 +8,7 @@
 
 struct boot_image {
 	uint64_t size; /* bytes in the file, as when it was opened */
-	/* Read exactly @len bytes (at most 1 MiB). 0, or a negative errno (-ENODATA: the file has become shorter). */
+	/* Read exactly @len bytes (at most 1 MiB). 0, or a negative errno (-EIO: the file has become shorter). */
 	int (*read_at)(void *ctx, uint64_t off, void *dst, size_t len);
 	/* Put @len bytes of the file (never 0) into guest memory at @gpa. The loader has checked that they are in the
 	 * file and that the place is RAM. 0, or a negative errno as above. */

@@ -26,7 +26,7 @@ struct boot_kernel {
 	uint8_t header[BOOT_SETUP_HEADER_MAX];
 };
 
-/* Parse and load. -EINVAL/-ENOEXEC/-ENODATA or what the callbacks said, with the reason in @e; guest memory may hold
+/* Parse and load. -ENOEXEC (not a kernel, or a broken one), -ENOSPC (too little RAM) or what the callbacks said, with the reason in @e; guest memory may hold
  * parts of the file then. Work is bounded by the file's size and RAM. */
 int loader_load_kernel(const struct boot_image *img, const struct memmap *map, struct boot_kernel *out, struct err *e)
 	__must_check;

@@ -2,8 +2,7 @@
 /*
  * 16550 UART, registers only: bytes leave through a 64 KiB ring that the control thread empties, and come in through a
  * small queue that it fills. No vCPU waits here and no byte is dropped that the guest was allowed to send: while the
- * ring holds 64 KiB, LSR.THRE and LSR.TEMT read 0, and space for one more burst is kept beyond, because a driver that
- * saw THRE writes a FIFO's worth of bytes without looking again.
+ * ring holds 64 KiB, LSR.THRE and LSR.TEMT read 0.
  */
 #ifndef VMMD_LEGACY_SERIAL_H
 #define VMMD_LEGACY_SERIAL_H
@@ -15,7 +14,7 @@
 
 enum {
 	SERIAL_TX_RING = 65536, /* bytes queued at which THRE and TEMT turn 0 */
-	SERIAL_TX_SLACK = 256,  /* beyond it, for bursts begun before */
+	SERIAL_TX_SLACK = 4096, /* beyond it: bursts begun before, and drivers that stop waiting (serial.c) */
 	SERIAL_RX_QUEUE = 1024, /* bytes from outside */
 	SERIAL_LOOP_MAX = 64,   /* bytes looped back */
 	SERIAL_PORTS = 8,

@@ -3,6 +3,7 @@
 #ifndef VMMD_ARCH_X86_64_MEMMAP_H
 #define VMMD_ARCH_X86_64_MEMMAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/cleanup.h"
@@ -38,6 +39,9 @@ unsigned memmap_phys_bits(unsigned host_bits, unsigned max_bits);
 /* Lay out @ram_size bytes of boot RAM in @phys_bits of address space. -EINVAL with the reason: 1 MiB or less, not a
  * multiple of 4096, or more than the address space takes together with the windows above it. */
 int memmap_init(struct memmap *m, uint64_t ram_size, unsigned phys_bits, struct err *e) __must_check;
+
+/* True when all of [@gpa, @gpa + @len) is boot RAM in one run. */
+bool memmap_is_ram(const struct memmap *m, uint64_t gpa, uint64_t len);
 
 /* The memory map handed to the guest, in order; returns the number of entries. */
 unsigned memmap_e820(const struct memmap *m, struct memmap_e820 out[MEMMAP_E820_MAX]);

@@ -340,6 +340,58 @@ def unused_notes():
                 yield "%s:%d: %s is not called here" % (path, number, call)
 
 
+FUNCTION = re.compile(r"^(static\b.*?)?\b(\w+)\([^;]*$")
+
+
+def function_after(path, line):
+    """(name, is static) of the function whose comment has this line."""
+    lines = text(path).split("\n")
+    for i in range(line - 1, len(lines)):
+        if lines[i] == "{":
+            for j in range(i - 1, line - 1, -1):
+                m = FUNCTION.match(lines[j])
+                if m and not lines[j].startswith((" ", "\t")):
+                    return m.group(2), m.group(1) is not None
+    return None, True
+
+
+def linked_symbols(program):
+    done = subprocess.run(["nm", program], cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=True)
+    return {line.split()[-1] for line in done.stdout.decode().splitlines() if line}
+
+
+@rule("no policy has an entry for a function that its program does not contain")
+def unused_entries():
+    """The linker drops functions that nobody calls; what they need must not be in the filter then."""
+    generator = os.path.join(BUILD, "host", "policy_gen")
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}  # nothing of a make above
+    done = subprocess.run(["make", "-s", "policy-files"], cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, env=env)
+    roles = [line.split() for line in done.stdout.decode().splitlines() if line.strip()]
+    if done.returncode != 0 or not roles or not os.path.exists(os.path.join(TOP, generator)):
+        raise Skip("no policies are built")
+    for role, *files in roles:
+        program = os.path.join(BUILD, "libexec/cloister", "cloister-" + {"vcpu": "vmmd"}.get(role, role))
+        if not os.path.exists(os.path.join(TOP, program)):
+            yield "%s: there is no %s" % (role, program)
+            continue
+        symbols = linked_symbols(program)
+        listed = subprocess.run([generator, "--list", role] + files, cwd=TOP, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if listed.returncode != 0:
+            yield "%s: %s" % (role, listed.stdout.decode("utf-8", "replace").strip())
+            continue
+        for entry in listed.stdout.decode().splitlines():
+            call, _, where = entry.split("\t")
+            path, line = where.rsplit(":", 1)
+            if not path.endswith(".c") or path.startswith("jail/policy/"):
+                continue
+            function, is_static = function_after(path, int(line))
+            if function and not is_static and function not in symbols and not allowed("note", path):
+                yield "%s: %s allows %s, but %s() is not in %s" % (where, role, call, function, program)
+
+
 # --- other languages -----------------------------------------------------------------------------------------------------
 
 

@@ -90,8 +90,19 @@ static void decode_refuses_hostile_headers(void **state)
 		unsigned at;
 		uint8_t value;
 	} bad[] = {
-		{ 0, 0 }, { 0, 2 },   { 1, LOG_TRACE + 1 }, { 1, 255 }, { 2, LOG_NAME_MAX }, { 2, 255 },
-		{ 3, LOG_LOC_MAX },   { 3, 255 }, { 4, 0 }, { 5, 4 },	{ 5, 255 }, { 6, 1 }, { 7, 1 },
+		{ 0, 0 },
+		{ 0, 2 },
+		{ 1, LOG_TRACE + 1 },
+		{ 1, 255 },
+		{ 2, LOG_NAME_MAX },
+		{ 2, 255 },
+		{ 3, LOG_LOC_MAX },
+		{ 3, 255 },
+		{ 4, 0 },
+		{ 5, 4 },
+		{ 5, 255 },
+		{ 6, 1 },
+		{ 7, 1 },
 	};
 	uint8_t wire[LOG_REC_MAX];
 	struct log_rec rec;

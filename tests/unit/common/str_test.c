@@ -26,8 +26,8 @@ static void to_u64_reads_every_value_exactly(void **state)
 
 static void to_u64_refuses_what_is_no_number(void **state)
 {
-	static const char *const bad[] = { "", "+1", "-1", " 1", "1 ", "0x1", "1k", "1.", "one",
-					   "99999999999999999999999x" };
+	static const char *const bad[] = { "",    "+1", "-1", " 1",  "1 ",
+					   "0x1", "1k", "1.", "one", "99999999999999999999999x" };
 	uint64_t v = 77;
 
 	(void)state;
@@ -52,8 +52,17 @@ static void to_u64_keeps_its_range(void **state)
 
 static void utf8_accepts_each_length(void **state)
 {
-	static const char *const good[] = { "", "abc", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
-					    "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf" };
+	static const char *const good[] = { "",
+					    "abc",
+					    "\x7f",
+					    "\xc2\x80",
+					    "\xdf\xbf",
+					    "\xe0\xa0\x80",
+					    "\xed\x9f\xbf",
+					    "\xee\x80\x80",
+					    "\xef\xbf\xbf",
+					    "\xf0\x90\x80\x80",
+					    "\xf4\x8f\xbf\xbf" };
 
 	(void)state;
 	for (size_t i = 0; i < nitems(good); i++)
@@ -63,10 +72,23 @@ static void utf8_accepts_each_length(void **state)
 
 static void utf8_refuses_overlong_surrogate_and_cut_forms(void **state)
 {
-	static const char *const bad[] = { "\x80",	   "\xc0\x80",	   "\xc1\xbf",		"\xc2",
-					   "\xc2\x41",	   "\xe0\x9f\xbf", "\xe2\x82",		"\xed\xa0\x80",
-					   "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf", "\xf0\x90\x80",	"\xf4\x90\x80\x80",
-					   "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80", "\xfe", "\xff", "a\xff" };
+	static const char *const bad[] = { "\x80",
+					   "\xc0\x80",
+					   "\xc1\xbf",
+					   "\xc2",
+					   "\xc2\x41",
+					   "\xe0\x9f\xbf",
+					   "\xe2\x82",
+					   "\xed\xa0\x80",
+					   "\xed\xbf\xbf",
+					   "\xf0\x8f\xbf\xbf",
+					   "\xf0\x90\x80",
+					   "\xf4\x90\x80\x80",
+					   "\xf5\x80\x80\x80",
+					   "\xf8\x88\x80\x80\x80",
+					   "\xfe",
+					   "\xff",
+					   "a\xff" };
 
 	(void)state;
 	for (size_t i = 0; i < nitems(bad); i++)

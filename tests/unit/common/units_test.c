@@ -45,9 +45,10 @@ static void size_parse_reads_what_people_write(void **state)
 static void size_parse_refuses_other_text(void **state)
 {
 	static const char *const bad[] = {
-		"",   " ",    "K",   "M ", "+",	 "+K",	"-1",  "1.5G",	"1KiB",
-		"1k", "1g",   "0x10", "1 K", "K1", "1T", "++1", "+ 1", "1,2", "\"1\"",
-		"1234567890123456789012345678901234567890x",
+		"",    " ",    "K",    "M ",    "+",
+		"+K",  "-1",   "1.5G", "1KiB",  "1k",
+		"1g",  "0x10", "1 K",  "K1",    "1T",
+		"++1", "+ 1",  "1,2",  "\"1\"", "1234567890123456789012345678901234567890x",
 	};
 	uint64_t v = 0;
 

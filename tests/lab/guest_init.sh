@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 # The whole user space of a lab guest ("L2"): says what it sees of the machine, then does what it is told, by
 # cloister.test=WORD,WORD... on the kernel command line or by lines typed on its console (cloister.test=serve).
-# What tests read begins with "@". It says little: each serial byte is a costly exit under emulation.
+# What only tests read begins with "@". It says little: each serial byte is a costly exit under emulation.
 b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
@@ -12,7 +12,7 @@ hello() {
 	read -r _ _ release _ </proc/version
 	while read -r key value _; do [ "$key" = MemTotal: ] && break; done </proc/meminfo
 	read -r online </sys/devices/system/cpu/online
-	echo "@boot Hello from the guest: Linux $release, CPUs $online, $((value / 1024)) MiB"
+	echo "Hello from the guest: Linux $release, CPUs $online, $((value / 1024)) MiB"
 }
 
 report() {

@@ -48,7 +48,7 @@ class L1:
         listener.listen(1)
         cmdline = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr lab.agent=%s lab.modules=%s" % (
             escape(os.path.join(assets.HERE, "l1_agent.py")), escape(paths["l1_modules"]))
-        argv = ["qemu-system-x86_64", "-name", "cloister-lab", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm",
+        argv = ["qemu-system-x86_64", "-name", "cloister-lab", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", os.environ.get("L1CPU", "EPYC,+svm"),
                 "-m", str(memory_mib), "-smp", str(cpus), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                 "-kernel", paths["l1_kernel"], "-initrd", paths["l1_initramfs"], "-append", cmdline,
                 "-serial", "file:" + self.console,
@@ -83,8 +83,10 @@ class L1:
             path = os.path.join(self.folder, name)
             if os.path.exists(path):
                 with open(path, "rb") as f:
-                    text += f.read()[-2000:].decode(errors="replace")
-        return text.strip() or "no output"
+                    text += f.read()[-8000:].decode(errors="replace")
+        # QEMU names each feature of the processor model that it does not emulate: expected.
+        lines = [line for line in text.splitlines() if "TCG doesn't support requested feature" not in line]
+        return "\n".join(lines).strip() or "no output"
 
     def receive(self, deadline):
         """One frame, or Hung when there is none in time or the emulator is gone."""

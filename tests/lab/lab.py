@@ -9,7 +9,9 @@
 """
 
 import argparse
+import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -22,6 +24,71 @@ def cmd_run(args):
     if not argv:
         raise SystemExit("lab.py run: no command")
     return l1.run_once(argv, args.limit)
+
+
+class Relay:
+    """Numbers the results that the suite prints without numbers, and remembers which scenarios are done."""
+
+    def __init__(self):
+        self.count = self.failed = 0
+        self.done, self.finished, self.pending = [], False, b""
+
+    def take(self, data):
+        self.pending += data
+        *lines, self.pending = self.pending.split(b"\n")
+        for line in lines:
+            self.line(line.decode(errors="replace"))
+
+    def line(self, text):
+        m = re.match(r"(not )?ok - (.*)$", text)
+        if m:
+            self.result(not m.group(1), m.group(2))
+        elif text.startswith("# scenario-done "):
+            self.done.append(text[len("# scenario-done "):])
+        elif text == "# suite-done":
+            self.finished = True
+        else:
+            print(text if text.startswith("#") else "# " + text, flush=True)
+
+    def result(self, good, what):
+        self.count += 1
+        self.failed += not good
+        print("%sok %d - %s" % ("" if good else "not ", self.count, what), flush=True)
+
+
+def suite_once(paths, relay, args):
+    """One lab host; returns what went wrong with it, or None when the suite came to its end."""
+    relay.pending = b""
+    argv = [sys.executable, "-B", os.path.join(assets.HERE, "suite.py"), json.dumps(paths), "--jobs", str(args.jobs)]
+    for name in relay.done:
+        argv += ["--skip", name]
+    try:
+        with l1.L1(paths) as host:
+            status = host.run(argv + args.name, assets.TOP, l1.host_env(), relay.take, l1.writer(sys.stderr), args.limit)
+            return None if relay.finished else "the suite ended with status %d before its end" % status
+    except l1.Hung as e:
+        return str(e)
+
+
+def cmd_suite(args):
+    relay, paths = Relay(), assets.fill()
+    for attempt in range(3):
+        trouble = suite_once(paths, relay, args)
+        if trouble is None:
+            break
+        # Emulated hosts do crash now and then (see README): what is done is done, another one takes the rest.
+        for line in trouble.splitlines():
+            print("# lab host: " + line)
+        print("# lab host lost after %d scenarios; starting another one" % len(relay.done), flush=True)
+    else:
+        relay.result(False, "a lab host lives through the suite")
+    print("1..%d" % relay.count)
+    return 1 if relay.failed or relay.count == 0 else 0
+
+
+def cmd_dmesg(args):
+    argv = [sys.executable, "-B", os.path.join(assets.HERE, "compare.py"), json.dumps(assets.fill())]
+    return l1.run_once(argv, 600, cwd=assets.TOP)
 
 
 def cmd_assets(args):
@@ -37,6 +104,12 @@ def main():
     r.add_argument("--limit", type=int, default=3600)
     r.add_argument("argv", nargs=argparse.REMAINDER)
     r.set_defaults(fn=cmd_run)
+    u = sub.add_parser("suite")
+    u.add_argument("--limit", type=int, default=1500)
+    u.add_argument("--jobs", type=int, default=2)
+    u.add_argument("name", nargs="*")
+    u.set_defaults(fn=cmd_suite)
+    sub.add_parser("dmesg-compare").set_defaults(fn=cmd_dmesg)
     sub.add_parser("assets").set_defaults(fn=cmd_assets)
     args = p.parse_args()
     try:

@@ -21,8 +21,6 @@ struct kvm_msrs;
 struct kvm_regs;
 struct kvm_sregs;
 
-enum { KVM_CPUID_ENTRIES_MAX = 256 };
-
 /* The system descriptor (/dev/kvm). */
 int kvm_api_version(int kvm) __must_check;
 int kvm_check_extension(int kvm, int cap) __must_check;

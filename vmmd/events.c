@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+#include "vmmd/events.h"
+
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/str.h"
+
+void events_init(struct events *ev)
+{
+	memset(ev, 0, sizeof(*ev));
+	ev->next = 1;
+}
+
+const struct event_rec *events_add(struct events *ev, const char *source, const char *name)
+{
+	if (ev->n == EVENTS_MAX) {
+		ev->first = (ev->first + 1) % EVENTS_MAX;
+		ev->n--;
+		ev->lost++;
+	}
+	struct event_rec *rec = &ev->v[(ev->first + ev->n) % EVENTS_MAX];
+
+	ev->n++;
+	*rec = (struct event_rec) {
+		.seq = ev->next++, .mono_ns = clock_mono_ns(), .source = source, .name = name,
+	};
+	return rec;
+}
+
+void events_ack(struct events *ev, uint64_t seq)
+{
+	while (ev->n > 0 && ev->v[ev->first].seq <= seq) {
+		ev->first = (ev->first + 1) % EVENTS_MAX;
+		ev->n--;
+	}
+}
+
+int events_send(const struct event_rec *rec, struct chan *c)
+{
+	char source[32], name[64];
+	struct msg_cmd_event m = { .seq = rec->seq, .mono_ns = rec->mono_ns };
+
+	/* Message structs own their strings; this one is only read. */
+	(void)str_fmt(source, sizeof(source), "%s", rec->source);
+	(void)str_fmt(name, sizeof(name), "%s", rec->name);
+	m.source = source;
+	m.event = name;
+	return chan_send(c, MSG_CMD_EVENT, 0, &desc_msg_cmd_event, &m, NULL, 0);
+}
+
+int events_resend(const struct events *ev, struct chan *c)
+{
+	for (size_t i = 0; i < ev->n; i++) {
+		int r = events_send(&ev->v[(ev->first + i) % EVENTS_MAX], c);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * One built machine: a KVM VM with its devices and vCPU threads, from the first ioctl to the last. It lives from a boot
+ * (or a reset) to the next stop; what outlives it (RAM's mapping, descriptors, configuration) is struct vm's.
+ *
+ * Control thread only, but for the callbacks of devices.
+ */
+#ifndef VMMD_MACHINE_H
+#define VMMD_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "vmmd/memory.h"
+#include "vmmd/vcpu.h"
+
+struct kvm_caps;
+struct machine;
+struct serial;
+
+/* A file to load: descriptor (borrowed) and its size when it was opened. */
+struct machine_file {
+	int fd; /* -1: none */
+	uint64_t size;
+};
+
+/* Everything is borrowed; @memory, @map and @wake for as long as the machine lives, the rest while it is built. */
+struct machine_cfg {
+	int kvm;
+	const struct kvm_caps *caps;
+	uint32_t boot_vcpus, max_vcpus;
+	bool nested;
+	const struct memmap *map;
+	const struct memory *memory; /* mapped as @map says, all zeros */
+	struct machine_file kernel, initramfs;
+	const char *cmdline;         /* NULL: none */
+	bool serial;                 /* COM1 exists */
+	bool serial_stream;          /* and somebody takes its output */
+	struct wake *wake;
+};
+
+/* Build it and load the payload. On failure nothing is left but what was written to RAM. */
+int machine_new(const struct machine_cfg *cfg, struct machine **out, struct err *e) __must_check;
+/* Make the vCPU threads, which are held at their gate. Takes @lifelines as far as it gets: after a failure machine_free()
+ * ends those. */
+int machine_start(struct machine *m, int *lifelines, unsigned n_lifelines, struct err *e) __must_check;
+/* Stops and undoes everything, in an order that leaves the end of the KVM VM (15-23 ms) to the ending vCPU threads.
+ * Accepts NULL. */
+void machine_free(struct machine *m);
+
+void machine_run(struct machine *m);
+/* When it returns no guest instruction is executed any more. */
+void machine_halt(struct machine *m);
+
+/* What the guest or trouble asked for; VCPU_REQ_NONE while nothing. */
+enum vcpu_request machine_request(const struct machine *m);
+void machine_forward_logs(struct machine *m);
+
+/* COM1, NULL when there is none. */
+struct serial *machine_serial(struct machine *m);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: ISC */
+/* Which devices a machine has, where they answer and which interrupts they raise. */
+#include "vmmd/machine_internal.h"
+
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "vmmd/arch/x86_64/layout.h"
+#include "vmmd/legacy/i8042.h"
+#include "vmmd/legacy/ioapic.h"
+#include "vmmd/legacy/serial.h"
+
+/* --- callbacks of devices, from vCPU threads unless they say otherwise --------------------------------------------- */
+
+static void on_event(void *arg, enum platform_event ev)
+{
+	struct machine *m = arg;
+
+	switch (ev) {
+	case PLATFORM_RESET:
+		vcpus_ask(m->vcpus, VCPU_REQ_RESET);
+		break;
+	case PLATFORM_POWER_OFF:
+		vcpus_ask(m->vcpus, VCPU_REQ_POWER_OFF);
+		break;
+	}
+}
+
+static void on_route(void *arg, unsigned pin, bool masked, uint64_t addr, uint32_t data)
+{
+	struct devices *d = arg;
+	int r = irqs_set_pin(&d->irqs, pin, masked, addr, data);
+
+	if (r < 0)
+		log_warn_rl("IOAPIC pin %u: KVM refuses its route: %s", pin, strerrordesc_np(-r));
+}
+
+static void on_inject(void *arg, unsigned pin)
+{
+	struct devices *d = arg;
+
+	/* A message to nobody is the guest's business. */
+	(void)irqs_inject_pin(&d->irqs, pin);
+}
+
+/* Also from the control thread, with input. */
+static void on_serial_irq(void *arg)
+{
+	struct machine *m = arg;
+
+	ioapic_pulse(m->dev.ioapic, IRQ_COM1);
+}
+
+static void on_serial_wake(void *arg)
+{
+	struct machine *m = arg;
+
+	wake_signal(m->cfg.wake);
+}
+
+static void on_ged_irq(void *arg)
+{
+	struct devices *d = arg;
+
+	ioapic_pulse(d->ioapic, IRQ_GED);
+}
+
+/* --- making -------------------------------------------------------------------------------------------------------- */
+
+static int make_serial(struct machine *m)
+{
+	const struct serial_ops ops = {
+		.raise_irq = on_serial_irq,
+		.tx_wake = m->cfg.serial_stream ? on_serial_wake : NULL,
+		.rx_room = m->cfg.serial_stream ? on_serial_wake : NULL,
+		.arg = m,
+	};
+
+	if (!m->cfg.serial)
+		return 0;
+	m->dev.serial = serial_new(&ops);
+	return m->dev.serial != NULL ? 0 : -ENOMEM;
+}
+
+static void ram_sizes(const struct memmap *map, uint64_t *below, uint64_t *above)
+{
+	*below = map->n_ram > 0 ? map->ram[0].size : 0;
+	*above = map->n_ram > 1 ? map->ram[1].size : 0;
+}
+
+static int make_devices(struct machine *m)
+{
+	struct devices *d = &m->dev;
+	const struct ioapic_ops ioapic_ops = { .set_route = on_route, .inject = on_inject, .arg = d };
+	uint64_t below, above;
+	int r = irqs_init(&d->irqs, m->vm, m->wide_ids);
+
+	if (r < 0)
+		return r;
+	d->ioapic = ioapic_new(&ioapic_ops);
+	if (d->ioapic == NULL)
+		return -ENOMEM;
+	r = make_serial(m);
+	if (r < 0)
+		return r;
+	d->sink = (struct platform_sink) { .event = on_event, .arg = m };
+	ram_sizes(m->cfg.map, &below, &above);
+	cmos_init(&d->cmos, below, above, &d->sink, NULL);
+	acpi_pm_timer_init(&d->pm_timer, NULL);
+	ged_init(&d->ged, on_ged_irq, d);
+	debug_port_init(&d->debug_port, clock_mono_ns(), NULL, NULL);
+	pci_segment_init(&d->pci);
+	d->made = true;
+	return 0;
+}
+
+struct placement {
+	uint64_t base, len;
+	const struct bus_ops *ops;
+	void *dev; /* NULL: not in this machine */
+	const char *name;
+};
+
+static int place(struct bus *bus, const struct placement *p, size_t n, struct err *e)
+{
+	bus_init(bus);
+	for (size_t i = 0; i < n; i++) {
+		if (p[i].dev == NULL)
+			continue;
+		int r = bus_add(bus, p[i].base, p[i].len, p[i].ops, p[i].dev, p[i].name);
+
+		if (r < 0)
+			return err_sys(e, r, "%s at 0x%llx", p[i].name, (unsigned long long)p[i].base);
+	}
+	bus_seal(bus);
+	return 0;
+}
+
+int devices_init(struct machine *m, struct err *e)
+{
+	struct devices *d = &m->dev;
+	int r = make_devices(m);
+
+	if (r < 0)
+		return err_sys(e, r, "cannot make the devices");
+
+	const struct placement pio[] = {
+		{ PORT_I8042, I8042_PORTS, &i8042_bus_ops, &d->sink, "i8042" },
+		{ PORT_CMOS, CMOS_PORTS, &cmos_bus_ops, &d->cmos, "CMOS" },
+		{ PORT_DEBUG, 1, &debug_port_bus_ops, &d->debug_port, "debug port" },
+		{ PORT_COM1, SERIAL_PORTS, &serial_bus_ops, d->serial, "COM1" },
+		{ PORT_FW_DEBUG, 1, &fw_debug_bus_ops, &d->debug_port, "firmware debug port" },
+		{ PORT_ACPI_SLEEP, ACPI_SLEEP_PORTS, &acpi_sleep_bus_ops, &d->sink, "ACPI sleep register" },
+		{ PORT_ACPI_PM_TIMER, ACPI_PM_TIMER_PORTS, &acpi_pm_timer_bus_ops, &d->pm_timer, "ACPI timer" },
+		{ PORT_PCI_MECH1, PCI_MECH1_PORTS, &pci_mech1_bus_ops, &d->pci, "PCI configuration ports" },
+	};
+	const struct placement mmio[] = {
+		{ LAYOUT_ECAM, PCI_ECAM_BYTES, &pci_ecam_bus_ops, &d->pci, "PCI ECAM" },
+		{ LAYOUT_IOAPIC, IOAPIC_MMIO_BYTES, &ioapic_bus_ops, d->ioapic, "IOAPIC" },
+		{ m->cfg.map->ged, GED_MMIO_BYTES, &ged_bus_ops, &d->ged, "GED" },
+	};
+
+	r = place(&d->pio, pio, nitems(pio), e);
+	return r < 0 ? r : place(&d->mmio, mmio, nitems(mmio), e);
+}
+
+void devices_fini(struct devices *d)
+{
+	if (d->made) {
+		pci_segment_fini(&d->pci);
+		cmos_fini(&d->cmos);
+	}
+	if (d->serial != NULL)
+		serial_free(d->serial);
+	if (d->ioapic != NULL)
+		ioapic_free(d->ioapic);
+	irqs_fini(&d->irqs);
+	memset(d, 0, sizeof(*d));
+}

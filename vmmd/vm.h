@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The virtual machine as clients see it: configuration, state, and what it is made of while it runs.
+ *
+ *	None --create--> Created --boot--> Running --halt--> Created --delete--> None
+ *	                                   Running --reset_stop--> (Running, no machine) --reset_start--> Running
+ *
+ * A boot needs parts (descriptors) that the monitor has handed over before; a failed one drops them and leaves Created.
+ * Stopping has two halves, because clients shouldn't wait for the second: vm_halt() ends the guest, vm_release() gives
+ * memory and descriptors back.
+ *
+ * Control thread only.
+ */
+#ifndef VMMD_VM_H
+#define VMMD_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "proto/msg.h"
+#include "vmmd/kvm_caps.h"
+#include "vmmd/machine.h"
+#include "vmmd/memory.h"
+#include "vmmd/serial_link.h"
+#include "vmmd/wake.h"
+
+struct event_base;
+
+enum { VM_LIFELINES_MAX = 8192 };
+
+/* What the monitor hands over for a boot. */
+struct vm_parts {
+	int memory;
+	uint64_t memory_size;
+	struct machine_file kernel, initramfs;
+	int serial; /* until the link takes it */
+	bool has_serial;
+	unsigned n_lifelines;
+	int *lifelines;
+};
+
+struct vm {
+	struct event_base *base; /* [const] borrowed */
+	enum vm_state state;
+	struct cfg_vm cfg;       /* unless state is None */
+	int kvm;                 /* /dev/kvm, from the first boot on for life */
+	struct vm_parts parts;   /* -1s: none */
+	struct memmap map;
+	struct memory memory;
+	struct serial_link link;
+	struct wake wake;        /* vCPU threads wake us */
+	struct machine *machine; /* NULL: not running, or between two runs of a reset */
+	bool lifelines_watched;  /* the monitor sees ours end */
+	void (*stopping)(void *arg); /* [const] called before they end in order */
+	void *arg;
+};
+
+int vm_init(struct vm *vm, struct event_base *base, void (*stopping)(void *arg), void *arg, struct err *e) __must_check;
+void vm_fini(struct vm *vm);
+
+/* None -> Created. Keeps a copy. */
+int vm_create(struct vm *vm, const struct cfg_vm *cfg, struct err *e) __must_check;
+/* Created -> None. */
+void vm_delete(struct vm *vm);
+
+/* A new set of parts; what was there is dropped. Takes descriptors from @fds as far as it uses them. */
+int vm_take_parts(struct vm *vm, const struct msg_mon_boot_fds *m, int *fds, unsigned nfds, struct err *e) __must_check;
+/* More lifelines, for a boot of many vCPUs or a reset. Takes the descriptors, in either case. */
+int vm_take_lifelines(struct vm *vm, int *fds, unsigned n, struct err *e) __must_check;
+/* How many are still needed for vm_reset_start(). */
+unsigned vm_lifelines_missing(const struct vm *vm);
+
+/* Created -> Running. @serial_file, when not NULL, is where the serial port leads now (a pty has a new path). */
+int vm_boot(struct vm *vm, const char *serial_file, struct err *e) __must_check;
+/* Running -> Created: no guest instruction is executed any more, its output is on its way, the machine is gone. */
+void vm_halt(struct vm *vm);
+/* The second half: RAM, files, console. Any state but Running; nothing to do is fine. */
+void vm_release(struct vm *vm);
+
+/* The guest wants a reset. First half: as vm_halt(), but parts stay and RAM is cleared. */
+int vm_reset_stop(struct vm *vm, struct err *e) __must_check;
+int vm_reset_start(struct vm *vm, struct err *e) __must_check;
+
+/* After a wake-up: logs, serial; returns what the guest asked for. */
+enum vcpu_request vm_service(struct vm *vm);
+
+/* Fill a zeroed @out; obj_fini() frees. */
+int vm_info(const struct vm *vm, struct msg_cmd_vm_info_result *out) __must_check;
+
+#endif

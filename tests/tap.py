@@ -119,12 +119,13 @@ def _run_one(number, name, fn, limit):
         line = "ok %d - %s # SKIP %s" % (number, name, why)
     except Exception:  # noqa: whatever a test raises is its failure
         failed = True
+        trace = traceback.format_exc()
         line = "not ok %d - %s" % (number, name)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     print(line, flush=True)
     if failed:
-        diag(traceback.format_exc())
+        diag(trace)
     return not failed
 
 

@@ -73,14 +73,16 @@ static int place(int *fd, int want, struct err *e)
 	return r < 0 ? err_sys(e, r, "descriptor %d", want) : 0;
 }
 
-/* Terminals, pipes and files were opened for this process alone, so their flags are its own; a socket's may be shared
- * with whoever started us, and is written with MSG_DONTWAIT instead. */
+/* Terminals and pipes were opened for this process alone, so their flags are its own. A socket's may be shared with
+ * whoever started us: it is written with MSG_DONTWAIT instead. A regular file knows no waiting. */
 static int place_out(struct console_target *t, int *fd, struct err *e)
 {
+	bool is_file = is_kind(*fd, S_IFREG);
+
 	t->out_is_socket = is_kind(*fd, S_IFSOCK);
 	t->out = OUT;
 	int r = place(fd, OUT, e);
-	if (r == 0 && !t->out_is_socket && (r = fd_set_nonblock(OUT, true)) < 0)
+	if (r == 0 && !is_file && !t->out_is_socket && (r = fd_set_nonblock(OUT, true)) < 0)
 		return err_sys(e, r, "target");
 	return r;
 }

@@ -10,7 +10,7 @@
  *	#syscalls NAME...			any role that has the file
  *	#syscalls ROLE...: NAME...		these roles only
  *	#syscalls ioctl(FD_NAME: CMD, CMD...)	pinned to a descriptor and these commands; also fcntl
- *	#syscalls NAME(fd=FD_NAME|FD_NAME)	pinned to descriptors
+ *	#syscalls NAME(fd=FD_NAME|FD_NAME)	pinned to descriptors; ANY pins nothing
  *	#syscalls NAME(VALUE, VALUE...)		the argument that chooses: madvise advice, prctl option, fcntl command, ...
  *	#syscalls NAME(argN=VALUE, errno=E)	any argument; answer with an error instead of allowing
  *
@@ -234,10 +234,10 @@ static void alts_add(struct alts *a, uint64_t v)
 	a->v[a->n++] = v;
 }
 
-/* "A|B": descriptor names of this role; "*": any descriptor, which pins nothing. */
+/* "A|B": descriptor names of this role; "ANY" pins nothing. */
 static void parse_fds(struct item *it, const char *list)
 {
-	if (strcmp(list, "*") == 0)
+	if (strcmp(list, "ANY") == 0)
 		return;
 	struct alts *a = item_alts(it, fd_arg(it->name));
 	const char *p = list;

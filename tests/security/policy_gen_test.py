@@ -128,7 +128,7 @@ def ioctl_is_pinned_to_descriptor_and_command():
 
 @tap.test
 def ioctl_without_descriptor_is_pinned_to_commands():
-    prog = generate("vmmd", "/* #syscalls ioctl(KVM_RUN) ioctl(*: TCSETS) */\n")
+    prog = generate("vmmd", "/* #syscalls ioctl(KVM_RUN) ioctl(ANY: TCSETS) */\n")
     assert allowed(prog, "ioctl", 99, KVM_RUN) and allowed(prog, "ioctl", 5, TCSETS)
     assert not allowed(prog, "ioctl", 99, TIOCSTI)
 

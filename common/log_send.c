@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 /* Never blocks: a reader that is behind costs records, not time.
- * #syscalls vmmd console: sendto(fd=FD_LOG)
+ * #syscalls vmmd console: sendto(fd=LOG)
  * #syscalls monitor: sendto -- the monitor's end has no fixed number
  */
 int log_rec_send(int sock, const struct log_rec *rec)

@@ -39,8 +39,9 @@ struct opts {
 	bool help, version;
 };
 
-/* Strict. 0; -EINVAL: usage error, the text is for after "error: " (exit 2); -ENOMEM. --help and --version win over what
- * is missing, not over what is malformed. @o needs no init and is to be freed by opts_fini() after success only. */
+/* Strict. 0; -EINVAL: usage error, the text is for after "error: " (exit 2); -ENOMSG: no arguments at all (exit 2, the
+ * text is the help); -ENOMEM. opts_usage() makes the text of both. --help and --version win over what is missing, not
+ * over what is malformed before them. @o needs no init and is to be freed by opts_fini() after success only. */
 int opts_parse(int argc, char *const *argv, struct opts *o, struct err *e) __must_check;
 void opts_fini(struct opts *o);
 
@@ -58,16 +59,17 @@ bool opts_wants_vm(const struct opts *o);
  * obj_fini(&desc_cfg_vm, cfg) after success. */
 int opts_to_config(const struct opts *o, struct cfg_vm *cfg, struct err *e) __must_check;
 
-/* --api-socket's value taken apart: a path (borrowed or copied into @buf) or a descriptor number. */
+/* --api-socket's value taken apart. */
 struct api_socket_arg {
 	int fd;          /* -1: a path */
 	char path[4096]; /* "" with fd */
 };
+/* 0, or -EINVAL: the run ends with status 1. */
 int opts_parse_api_socket(const char *value, struct api_socket_arg *out, struct err *e) __must_check;
 
 /* Texts. @argv0 may be NULL. */
 int opts_help(struct wbuf *out, const char *argv0);
-/* What stderr gets for a usage error: "error: ...", usage line, hint (exit 2). */
+/* What stderr gets for a failed opts_parse(): "error: ...", usage line, hint; or the help. */
 int opts_usage(struct wbuf *out, const char *argv0, const struct err *e);
 int opts_version(struct wbuf *out, unsigned verbosity);
 

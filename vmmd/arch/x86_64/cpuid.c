@@ -111,12 +111,15 @@ static struct widths topology_widths(const struct cpuid_topology *t)
 
 struct cpuid_topology cpuid_topology_default(uint32_t boot_vcpus)
 {
-	return (struct cpuid_topology){ .threads = 1, .cores = boot_vcpus, .dies = 1, .packages = 1 };
+	return (struct cpuid_topology){ .threads = 1, .cores = boot_vcpus, .dies = 1, .packages = 1, .flat = true };
 }
 
 uint32_t cpuid_x2apic_id(const struct cpuid_topology *t, uint32_t index)
 {
 	struct widths w = topology_widths(t);
+
+	if (t->flat)
+		return index;
 	uint32_t thread = index % t->threads;
 	uint32_t core = index / t->threads % t->cores;
 	uint32_t die = index / t->threads / t->cores % t->dies;

@@ -46,6 +46,7 @@ void cpuid_host_read(struct cpuid_host *h);
 /* Units at each level per unit of the next; all at least 1. */
 struct cpuid_topology {
 	uint32_t threads, cores, dies, packages;
+	bool flat; /* nothing was configured: an id is the index, also beyond the boot vCPUs */
 };
 
 struct cpuid_cfg {

@@ -209,7 +209,7 @@ class Totals:
 SAN_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:exitcode=99:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-    "TSAN_OPTIONS": "exitcode=99:halt_on_error=1",
+    "TSAN_OPTIONS": "exitcode=99:halt_on_error=1:allocator_may_return_null=1",
 }
 
 
@@ -237,14 +237,21 @@ def run_unit(totals):
     run_parallel(totals, "unit", jobs, SAN_ENV if SAN else None)
 
 
-def run_unit_asan(totals):
-    if SAN:
-        return
-    build = BUILD.rstrip("/") + "-address"
+def run_unit_again(totals, tier, san, target, wanted):
+    """The unit tests once more from a sanitizer build, as `make check` has made it."""
+    build = BUILD.rstrip("/") + "-" + san
     if not os.path.isdir(os.path.join(TOP, build)):
-        totals.skip_tier("unit-asan", "no folder %s: make SAN=address BUILD=%s unit-bins" % (build, build))
+        totals.skip_tier(tier, "no folder %s: make SAN=%s BUILD=%s %s" % (build, san, build, target))
         return
-    run_parallel(totals, "unit-asan", unit_jobs(build), SAN_ENV)
+    run_parallel(totals, tier, [job for job in unit_jobs(build) if wanted(job[0])], SAN_ENV)
+
+
+def run_unit_asan(totals):
+    run_unit_again(totals, "unit-asan", "address", "unit-bins", lambda name: True)
+
+
+def run_unit_tsan(totals):
+    run_unit_again(totals, "unit-tsan", "thread", "thread-bins", lambda name: name.endswith("_threads_test"))
 
 
 def run_parallel(totals, tier, jobs, env):
@@ -323,6 +330,7 @@ def without_make(env):
 TIERS = [
     ("unit", run_unit),
     ("unit-asan", run_unit_asan),
+    ("unit-tsan", run_unit_tsan),
     ("contract", run_contract),
     ("backend", run_backend),
     ("security", run_security),
@@ -338,15 +346,15 @@ def chosen_tiers(wanted):
     for name in wanted:
         if name not in names:
             sys.exit("check.py: no tier \"%s\"; there are %s" % (name, ", ".join(names)))
-    if "unit" in wanted and "unit-asan" not in wanted:
-        wanted = wanted + ["unit-asan"]
+    if "unit" in wanted:
+        wanted = wanted + ["unit-asan", "unit-tsan"]
     return [(name, fn) for name, fn in TIERS if not wanted or name in wanted]
 
 
 def main():
     totals = Totals()
     for name, run in chosen_tiers(sys.argv[1:]):
-        if SAN and name == "unit-asan":
+        if SAN and name in ("unit-asan", "unit-tsan"):
             continue
         if SAN and name not in SAN_TIERS:
             totals.skip_tier(name, "a sanitizer build has no filter and no empty root")

@@ -20,7 +20,7 @@ CC = os.environ.get("CC") or "gcc"
 
 FILE_LINES_MAX = {".c": 700, ".h": 700, ".S": 700, ".py": 1000, ".sh": 700}
 FUNCTION_LINES_MAX = 100
-COLUMNS_MAX = 120
+COLUMNS_MAX = 125
 
 RULES = []
 

@@ -21,7 +21,7 @@ static int result(int r)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_GET_API_VERSION)
+ * #syscalls vmmd: ioctl(ANY: KVM_GET_API_VERSION)
  */
 int kvm_api_version(int kvm)
 {
@@ -29,7 +29,7 @@ int kvm_api_version(int kvm)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_CHECK_EXTENSION)
+ * #syscalls vmmd: ioctl(ANY: KVM_CHECK_EXTENSION)
  */
 int kvm_check_extension(int kvm, int cap)
 {
@@ -37,7 +37,7 @@ int kvm_check_extension(int kvm, int cap)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_GET_VCPU_MMAP_SIZE)
+ * #syscalls vmmd: ioctl(ANY: KVM_GET_VCPU_MMAP_SIZE)
  */
 int kvm_vcpu_mmap_size(int kvm)
 {
@@ -45,7 +45,7 @@ int kvm_vcpu_mmap_size(int kvm)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_CREATE_VM)
+ * #syscalls vmmd: ioctl(ANY: KVM_CREATE_VM)
  */
 int kvm_create_vm(int kvm)
 {
@@ -58,7 +58,7 @@ int kvm_create_vm(int kvm)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_GET_SUPPORTED_CPUID)
+ * #syscalls vmmd: ioctl(ANY: KVM_GET_SUPPORTED_CPUID)
  */
 int kvm_supported_cpuid(int kvm, struct kvm_cpuid2 *cpuid)
 {
@@ -66,7 +66,7 @@ int kvm_supported_cpuid(int kvm, struct kvm_cpuid2 *cpuid)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_IDENTITY_MAP_ADDR)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_IDENTITY_MAP_ADDR)
  */
 int kvm_set_identity_map(int vm, uint64_t gpa)
 {
@@ -74,7 +74,7 @@ int kvm_set_identity_map(int vm, uint64_t gpa)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_TSS_ADDR)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_TSS_ADDR)
  */
 int kvm_set_tss(int vm, uint32_t gpa)
 {
@@ -82,7 +82,7 @@ int kvm_set_tss(int vm, uint32_t gpa)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_USER_MEMORY_REGION)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_USER_MEMORY_REGION)
  */
 int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, uint64_t size, void *hva)
 {
@@ -97,7 +97,7 @@ int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, uint64_t size, void *hva
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_ENABLE_CAP)
+ * #syscalls vmmd: ioctl(ANY: KVM_ENABLE_CAP)
  */
 static int enable_cap(int vm, uint32_t cap, uint64_t arg)
 {
@@ -118,7 +118,7 @@ int kvm_enable_x2apic_ids(int vm)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_CREATE_VCPU)
+ * #syscalls vmmd: ioctl(ANY: KVM_CREATE_VCPU)
  */
 int kvm_create_vcpu(int vm, uint32_t id)
 {
@@ -126,7 +126,7 @@ int kvm_create_vcpu(int vm, uint32_t id)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_GSI_ROUTING)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_GSI_ROUTING)
  * #syscalls vcpu: ioctl(VM: KVM_SET_GSI_ROUTING)
  */
 int kvm_set_routes(int vm, const struct kvm_irq_routing *routes)
@@ -135,7 +135,7 @@ int kvm_set_routes(int vm, const struct kvm_irq_routing *routes)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SIGNAL_MSI)
+ * #syscalls vmmd: ioctl(ANY: KVM_SIGNAL_MSI)
  * #syscalls vcpu: ioctl(VM: KVM_SIGNAL_MSI)
  */
 int kvm_signal_msi(int vm, const struct kvm_msi *msi)
@@ -144,7 +144,7 @@ int kvm_signal_msi(int vm, const struct kvm_msi *msi)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_CPUID2)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_CPUID2)
  */
 int kvm_set_cpuid(int vcpu, const struct kvm_cpuid2 *cpuid)
 {
@@ -152,7 +152,7 @@ int kvm_set_cpuid(int vcpu, const struct kvm_cpuid2 *cpuid)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_MSRS)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_MSRS)
  */
 int kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs)
 {
@@ -160,7 +160,7 @@ int kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_REGS)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_REGS)
  */
 int kvm_set_regs(int vcpu, const struct kvm_regs *regs)
 {
@@ -168,7 +168,7 @@ int kvm_set_regs(int vcpu, const struct kvm_regs *regs)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_GET_SREGS)
+ * #syscalls vmmd: ioctl(ANY: KVM_GET_SREGS)
  */
 int kvm_get_sregs(int vcpu, struct kvm_sregs *sregs)
 {
@@ -176,7 +176,7 @@ int kvm_get_sregs(int vcpu, struct kvm_sregs *sregs)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_SREGS)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_SREGS)
  */
 int kvm_set_sregs(int vcpu, const struct kvm_sregs *sregs)
 {
@@ -184,7 +184,7 @@ int kvm_set_sregs(int vcpu, const struct kvm_sregs *sregs)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_FPU)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_FPU)
  */
 int kvm_set_fpu(int vcpu, const struct kvm_fpu *fpu)
 {
@@ -192,7 +192,7 @@ int kvm_set_fpu(int vcpu, const struct kvm_fpu *fpu)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_GET_LAPIC)
+ * #syscalls vmmd: ioctl(ANY: KVM_GET_LAPIC)
  */
 int kvm_get_lapic(int vcpu, struct kvm_lapic_state *lapic)
 {
@@ -200,7 +200,7 @@ int kvm_get_lapic(int vcpu, struct kvm_lapic_state *lapic)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_LAPIC)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_LAPIC)
  */
 int kvm_set_lapic(int vcpu, const struct kvm_lapic_state *lapic)
 {
@@ -208,7 +208,7 @@ int kvm_set_lapic(int vcpu, const struct kvm_lapic_state *lapic)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_GET_TSC_KHZ)
+ * #syscalls vmmd: ioctl(ANY: KVM_GET_TSC_KHZ)
  */
 int kvm_tsc_khz(int vcpu)
 {
@@ -216,7 +216,7 @@ int kvm_tsc_khz(int vcpu)
 }
 
 /*
- * #syscalls vmmd: ioctl(*: KVM_SET_SIGNAL_MASK)
+ * #syscalls vmmd: ioctl(ANY: KVM_SET_SIGNAL_MASK)
  */
 int kvm_set_signal_mask(int vcpu, int unblocked)
 {
@@ -233,8 +233,9 @@ int kvm_set_signal_mask(int vcpu, int unblocked)
 
 /*
  * #syscalls vcpu: ioctl(VCPU: KVM_RUN)
- * #syscalls vmmd: ioctl(*: KVM_RUN)
- * (vmmd's own filter is under the vCPU threads' too, so what they send has to pass both.)
+ * #syscalls vmmd: ioctl(ANY: KVM_RUN)
+ *
+ * Both, because a vCPU thread's filter stands on top of the control thread's: its calls have to pass the two.
  */
 int kvm_run(int vcpu)
 {

@@ -74,6 +74,11 @@ static struct control *set_up(struct event_base *base, struct jail_missing *miss
 	return NULL;
 }
 
+/*
+ * The C library's allocator, from here on and for life.
+ *
+ * #syscalls vmmd: brk mmap mremap
+ */
 int main(int argc, char **argv)
 {
 	struct jail_missing missing = { 0 };

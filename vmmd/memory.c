@@ -12,7 +12,7 @@
  * MAP_NORESERVE: overcommitting guests is the operator's business (limits of the cgroup). Neither is writing RAM into a
  * core file: dumps of this process are off anyway, this is the second lock.
  *
- * #syscalls vmmd: mmap madvise(advice=DONTDUMP)
+ * #syscalls vmmd: mmap madvise(DONTDUMP)
  */
 static int map_run(struct memory *m, int fd, const struct memmap_ram *run, struct err *e)
 {
@@ -70,7 +70,7 @@ int memory_set_slots(const struct memory *m, int vm, struct err *e)
  * A hole in the memfd is the cheapest zero, and gives the pages back to the host. A file system that cannot punch holes
  * gets its zeros written.
  *
- * #syscalls vmmd: madvise(advice=REMOVE)
+ * #syscalls vmmd: madvise(REMOVE)
  */
 static int clear_region(const struct gmem *gm, const struct gmem_region *r)
 {

@@ -134,7 +134,7 @@ static void on_log(void *arg, const struct log_rec *rec)
  * or closed here is moved or closed for the process. The numbers below VCPU_FDS hold /dev/null and the monitor's channel
  * in the copy, so no source is overwritten before its turn.
  *
- * #syscalls vmmd: close_range dup3
+ * #syscalls vmmd: close_range(CLOSE_RANGE_UNSHARE, 0) dup3(arg1=0) dup3(arg1=1) dup3(arg1=2) dup3(arg1=3)
  */
 static int take_table(const struct vcpu *v)
 {
@@ -252,9 +252,10 @@ static void *vcpu_main(void *arg)
 /* --- control ------------------------------------------------------------------------------------------------------- */
 
 /*
- * pthread_create() in a locked process: the C library's calls are declared here.
+ * pthread_create() in a locked process: the C library's calls are declared here. (It tries clone3 first, which every
+ * filter answers with ENOSYS.)
  *
- * #syscalls vmmd: clone(flags=THREAD) clone3(ENOSYS) rt_sigprocmask rt_sigaction set_robust_list rseq mprotect mmap
+ * #syscalls vmmd: clone clone3 rt_sigprocmask rt_sigaction set_robust_list rseq mprotect mmap
  */
 static int make_thread(struct vcpu *v, struct err *e)
 {

@@ -53,8 +53,8 @@ cmos:
 	jmp survived
 triple:
 	SAY "reset triple\n"
-	lidt noidt
-	int3
+	lidt noidt		/* no gate for the exception, nor for the one that follows */
+	ud2
 survived:
 	mov $alive, %esi
 	call puts

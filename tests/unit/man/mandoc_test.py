@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The manual pages are clean, and there is one with a PRIVILEGES section for each program that people may name."""
+"""The manual pages are clean, and the option list of cloister(1) is the one that the tables make.
+
+With --update the list is written into the page.
+"""
 
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,19 +27,48 @@ def mandoc_finds_nothing_to_say():
     tap.eq(r.stdout.decode(), "", "mandoc -T lint")
 
 
+def with_list(page, options):
+    """The page with @options between its two marks."""
+    return re.sub(r'(?<=\n)(\.\\" BEGIN options[^\n]*\n).*?(\.\\" END options\n)', lambda m: m.group(1) + options + m.group(2), page,
+                  flags=re.S)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+def made_list():
+    return read(tap.program("gen/options.mdoc"))
+
+
+@tap.test
+def cloister_1_has_the_option_list_of_the_tables():
+    page = read(os.path.join(tap.TOP, "man/cloister.1"))
+    tap.contains(page, made_list(), "man/cloister.1 (mandoc_test.py --update mends it)")
+
+
 @tap.test
 def each_page_has_a_privileges_section():
     for page in PAGES:
-        with open(page) as f:
-            tap.contains(f.read(), "\n.Sh PRIVILEGES\n", page)
+        tap.contains(read(page), "\n.Sh PRIVILEGES\n", page)
 
 
 @tap.test
 def each_page_is_installed():
-    with open(os.path.join(tap.TOP, "man", "module.mk")) as f:
-        listed = f.read()
+    listed = read(os.path.join(tap.TOP, "man", "module.mk"))
     for page in PAGES:
         tap.contains(listed, "man/" + os.path.basename(page), "module.mk")
 
 
-tap.main()
+def update():
+    path = os.path.join(tap.TOP, "man/cloister.1")
+    page = with_list(read(path), made_list())
+    with open(path, "w") as f:
+        f.write(page)
+
+
+if sys.argv[1:] == ["--update"]:
+    update()
+else:
+    tap.main()

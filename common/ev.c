@@ -19,6 +19,8 @@ struct deferred {
  * libevent always makes a pipe for signals, two descriptors that nobody uses; epoll makes a third.
  * #syscalls monitor apid vmmd: epoll_ctl epoll_wait
  * #syscalls console: poll
+ * Now and then it compares its clock with the wall clock; where the clock source has no vDSO (hpet) that is a call.
+ * #syscalls gettimeofday
  */
 struct event_base *ev_new(enum ev_backend backend)
 {

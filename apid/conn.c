@@ -161,7 +161,7 @@ void exchange_sent(struct exchange *x, uint32_t id, unsigned route)
 
 /* --- requests ------------------------------------------------------------------------------------------------- */
 
-/* #syscalls getsockopt(SO_PEERCRED) */
+/* #syscalls getsockopt(arg1=SOL_SOCKET, arg2=SO_PEERCRED) */
 static void tell_peer(struct conn *c)
 {
 	struct ucred cred = { .pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1 };

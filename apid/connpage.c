@@ -26,13 +26,13 @@ struct connpage {
 	struct page *page;
 };
 
+/* #syscalls mmap munmap -- readable and writable */
 static int map(int fd, int flags, struct connpage **out)
 {
 	struct connpage *p = calloc(1, sizeof(*p));
 
 	if (p == NULL)
 		return -ENOMEM;
-	/* #syscalls mmap(arg2=3) -- the page, and what malloc takes */
 	void *at = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (at == MAP_FAILED) {
 		int r = -errno;

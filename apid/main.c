@@ -72,7 +72,7 @@ static int enter(struct app *a, struct chan **chan, struct err *e)
 	return res < 0 ? err_sys(e, res, "waiting for the monitor's start") : take_start(&a->start, e);
 }
 
-/* #syscalls epoll_wait epoll_ctl */
+/* #syscalls brk mmap mremap -- malloc (libc, libevent, cJSON) */
 int main(int argc, char **argv)
 {
 	static struct app a = { .start = { .vmm_fd = -1, .log_fd = -1, .out_fd = -1, .page_fd = -1, .listen_fd = -1 } };

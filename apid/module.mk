@@ -6,3 +6,8 @@ cloister-apid_SRCS := apid/main.c
 cloister-apid_LINK := dynamic
 cloister-apid_LIBS := -levent_core -lcjson -lhttp_parser
 cloister-apid_DIR := libexec/cloister
+
+# Its own sources, and what they call of the rest.
+ROLES += apid
+apid_FILES := apid/main.c $(APID_SRCS) common/ev.c common/fd.c common/fd_recv.c common/fd_send.c common/fd_wait.c \
+	proto/chan.c proto/chan_dup.c proto/chan_in.c proto/chan_recv.c proto/chan_send.c proto/chan_wait.c

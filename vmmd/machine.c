@@ -10,6 +10,7 @@
  */
 #include "vmmd/machine.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "common/fd.h"
@@ -46,9 +47,28 @@ static int check_vcpus(struct machine *m, struct err *e)
 	return 0;
 }
 
+/*
+ * A descriptor takes the lowest free number: to avoid one, occupy it meanwhile.
+ *
+ * #syscalls vmmd: fcntl(F_DUPFD_CLOEXEC)
+ */
+static int create_vm(int kvm, int *number)
+{
+	int placeholder = fcntl(kvm, F_DUPFD_CLOEXEC, 0);
+
+	if (placeholder != *number)
+		fd_closep(&placeholder);
+	int r = kvm_create_vm(kvm);
+
+	fd_closep(&placeholder);
+	if (r >= 0)
+		*number = r;
+	return r;
+}
+
 static int make_vm(struct machine *m, struct err *e)
 {
-	int r = kvm_create_vm(m->cfg.kvm);
+	int r = create_vm(m->cfg.kvm, m->cfg.vm_number);
 
 	if (r < 0)
 		return err_sys(e, r, "KVM_CREATE_VM");

@@ -39,6 +39,9 @@ struct machine_cfg {
 	bool serial;                 /* COM1 exists */
 	bool serial_stream;          /* and somebody takes its output */
 	struct wake *wake;
+	/* In: a number that the VM's descriptor should not get, -1: none. Out: the one it got. KVM names a VM in debugfs after
+	 * process and descriptor, and while the VM before is still coming down its name is taken. */
+	int *vm_number;
 };
 
 /* Build it and load the payload. On failure nothing is left but what was written to RAM. */

@@ -22,6 +22,7 @@ int vm_init(struct vm *vm, struct event_base *base, void (*stopping)(void *arg),
 	vm->stopping = stopping;
 	vm->arg = arg;
 	vm->kvm = -1;
+	vm->vm_number = -1;
 	vm->parts = no_parts;
 	vm->link.fd = -1;
 	int r = wake_init(&vm->wake);
@@ -188,6 +189,7 @@ static int build(struct vm *vm, struct err *e)
 		.serial = cfg->serial.mode != CONSOLE_MODE_OFF,
 		.serial_stream = p->has_serial,
 		.wake = &vm->wake,
+		.vm_number = &vm->vm_number,
 	};
 
 	r = machine_new(&mc, &vm->machine, e);

@@ -51,6 +51,7 @@ struct vm {
 	struct memory memory;
 	struct serial_link link;
 	struct wake wake;        /* vCPU threads wake us */
+	int vm_number;           /* of the last KVM VM's descriptor */
 	struct machine *machine; /* NULL: not running, or between two runs of a reset */
 	bool lifelines_watched;  /* the monitor sees ours end */
 	void (*stopping)(void *arg); /* [const] called before they end in order */

@@ -15,8 +15,7 @@
 
 enum { BACKLOG = 128 };
 
-/* #syscalls monitor: openat close fcntl unlink socket(AF_UNIX) bind listen getsockopt newfstatat */
-
+/* #syscalls monitor: socket(AF_UNIX) bind listen unlink close */
 int api_socket_listen(const char *path, int backlog, struct err *e)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -42,6 +41,7 @@ int api_socket_listen(const char *path, int backlog, struct err *e)
 	return r;
 }
 
+/* #syscalls monitor: openat fcntl(F_OFD_SETLK) */
 static int take_lock(struct api_socket *s, struct err *e)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -59,6 +59,7 @@ static int take_lock(struct api_socket *s, struct err *e)
 	return err_sys(e, -errno, "cannot lock \"%s\"", lock);
 }
 
+/* #syscalls monitor: newfstatat unlink */
 static int open_path(struct api_socket *s, struct err *e)
 {
 	struct stat st;
@@ -79,6 +80,7 @@ static int open_path(struct api_socket *s, struct err *e)
 	return r < 0 ? r : 0;
 }
 
+/* #syscalls monitor: getsockopt(arg1=SOL_SOCKET) */
 static int option(int fd, int name, int *value)
 {
 	socklen_t len = sizeof(*value);
@@ -86,6 +88,7 @@ static int option(int fd, int name, int *value)
 	return getsockopt(fd, SOL_SOCKET, name, value, &len) < 0 ? -errno : 0;
 }
 
+/* #syscalls monitor: fcntl(F_DUPFD_CLOEXEC) */
 static int open_inherited(struct api_socket *s, int fd, struct err *e)
 {
 	int domain = 0, type = 0, listening = 0;
@@ -122,6 +125,7 @@ int api_socket_open(struct api_socket *s, const char *arg, struct err *e)
 	return 0;
 }
 
+/* #syscalls monitor: unlink close */
 void api_socket_close(struct api_socket *s, bool unlink_path)
 {
 	if (unlink_path && s->listen_fd >= 0 && s->path[0] != '\0')

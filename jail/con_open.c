@@ -16,14 +16,11 @@
 #include "jail/api_socket.h"
 #include "jail/open_policy.h"
 
-/*
- * #syscalls monitor: openat close fcntl unlink newfstatat fstat connect socket(AF_UNIX)
- * #syscalls monitor: ioctl(ANY: TCGETS, TCSETS, TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER)
- */
-
 /* --- tty: whatever stdin and stdout are --------------------------------------------------------------------------- */
 
-/* A description of the helper's own where there is one to be had (another user's terminal is not: su). */
+/* A description of the helper's own where there is one to be had (another user's terminal is not: su).
+ * #syscalls monitor: fcntl(F_DUPFD_CLOEXEC)
+ */
 static int own_copy(int fd, int flags)
 {
 	int r = open_policy_again(fd, flags | O_NONBLOCK);
@@ -33,6 +30,7 @@ static int own_copy(int fd, int flags)
 	return r < 0 ? -errno : r;
 }
 
+/* #syscalls monitor: ioctl(ANY: TCGETS, TCSETS) */
 static int make_raw(struct con_host *t)
 {
 	struct termios raw;
@@ -58,7 +56,9 @@ static int open_terminal(struct con_host *t, struct err *e)
 	return r < 0 ? err_sys(e, r, "cannot change the terminal's settings") : 0;
 }
 
-/* Input comes from stdin when that is a terminal, wherever output goes. */
+/* Input comes from stdin when that is a terminal, wherever output goes.
+ * #syscalls monitor: ioctl(ANY: TCGETS)
+ */
 static int open_input(struct con_host *t, struct err *e)
 {
 	if (!isatty(STDIN_FILENO))
@@ -71,6 +71,7 @@ static int open_input(struct con_host *t, struct err *e)
 	return 0;
 }
 
+/* #syscalls monitor: newfstatat fcntl(F_DUPFD_CLOEXEC) ioctl(ANY: TCGETS) */
 static int open_tty(struct con_host *t, struct err *e)
 {
 	struct stat st;
@@ -102,6 +103,7 @@ static int open_tty(struct con_host *t, struct err *e)
 
 /* --- pty ------------------------------------------------------------------------------------------------------------- */
 
+/* #syscalls monitor: ioctl(ANY: TIOCGPTPEER) openat */
 static int pty_slave(int master, const char *path)
 {
 	int fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -111,7 +113,9 @@ static int pty_slave(int master, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-/* From the devpts of the place where we were started: clients open the name. */
+/* From the devpts of the place where we were started: clients open the name.
+ * #syscalls monitor: openat ioctl(ANY: TIOCSPTLCK, TIOCGPTN, TCGETS, TCSETS)
+ */
 static int open_pty(struct con_host *t, struct err *e)
 {
 	struct termios raw;
@@ -151,7 +155,9 @@ static int open_file(struct con_host *t, const char *path, struct err *e)
 	return 0;
 }
 
-/* A socket file that nobody listens on is a dead instance's. */
+/* A socket file that nobody listens on is a dead instance's.
+ * #syscalls monitor: socket(AF_UNIX) connect close
+ */
 static bool is_served(const char *path)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -163,6 +169,7 @@ static bool is_served(const char *path)
 	return connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN;
 }
 
+/* #syscalls monitor: newfstatat unlink */
 static int open_socket(struct con_host *t, const char *path, struct err *e)
 {
 	struct stat st;
@@ -217,6 +224,7 @@ int con_open(struct con_host *t, enum console_mode mode, const char *path, struc
 	return r;
 }
 
+/* #syscalls monitor: ioctl(ANY: TCSETS) unlink close */
 void con_close(struct con_host *t)
 {
 	/* TCSANOW: what the terminal has not shown yet must not hold us up. */

@@ -39,6 +39,7 @@ void jail_note(struct jail_missing *m, enum jail_layer layer, int err)
 	}
 }
 
+/* #syscalls monitor: prctl(PR_SET_DUMPABLE, PR_SET_NAME) -- of a child before its own filter */
 void jail_post_exec(const char *name)
 {
 	const char *slash = strrchr(name, '/');
@@ -52,6 +53,7 @@ void jail_post_exec(const char *name)
 	(void)prctl(PR_SET_NAME, comm, 0, 0, 0);
 }
 
+/* #syscalls monitor: getuid -- of a child before its own filter */
 bool jail_has_own_uid(void)
 {
 	return getuid() >= UIDS_FIRST;

@@ -24,6 +24,7 @@ struct caps {
 	uint64_t effective, permitted, inheritable;
 };
 
+/* #syscalls monitor: capget */
 static int caps_get(struct caps *c)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -38,6 +39,7 @@ static int caps_get(struct caps *c)
 	return 0;
 }
 
+/* #syscalls monitor: capset */
 static int caps_set(const struct caps *c)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -56,6 +58,7 @@ bool jail_caps_have(int cap)
 	return caps_get(&c) == 0 && (c.effective >> cap & 1) != 0;
 }
 
+/* #syscalls monitor: prctl(PR_CAPBSET_DROP) */
 void jail_caps_cut_bounding(uint64_t keep, struct jail_missing *m)
 {
 	for (int cap = 0; cap < CAP_NUMBERS; cap++) {
@@ -69,6 +72,7 @@ void jail_caps_cut_bounding(uint64_t keep, struct jail_missing *m)
 	}
 }
 
+/* #syscalls monitor: prctl(PR_CAP_AMBIENT) */
 int jail_caps_reduce(uint64_t keep)
 {
 	struct caps c;
@@ -99,7 +103,9 @@ int jail_caps_pass_on(uint64_t set)
 }
 
 /* setgroups, then gid, then uid: each needs a capability that the next does not take away. Raw calls: in a single
- * thread the library's way of telling all threads is not needed, and a forked child must not use it. */
+ * thread the library's way of telling all threads is not needed, and a forked child must not use it.
+ * #syscalls monitor: setgroups setresgid setresuid
+ */
 static void take_ids(uid_t id, struct jail_missing *m)
 {
 	if (id == JAIL_UID_KEEP) {
@@ -117,7 +123,9 @@ static bool missing(const struct jail_missing *m, enum jail_layer layer)
 	return ((m->perm | m->old) >> layer & 1) != 0;
 }
 
-/* A call that reported success and had no effect would leave a jail that only looks like one. */
+/* A call that reported success and had no effect would leave a jail that only looks like one.
+ * #syscalls monitor: prctl(PR_CAPBSET_READ) getresuid getresgid getgroups
+ */
 static int check(uid_t id, const struct jail_missing *m, struct err *e)
 {
 	uid_t u[3];
@@ -142,6 +150,7 @@ static int check(uid_t id, const struct jail_missing *m, struct err *e)
 	return getgroups(0, NULL) == 0 ? 0 : err_set(e, -EPERM, "supplementary groups are left");
 }
 
+/* #syscalls monitor: prctl(PR_CAP_AMBIENT, PR_SET_SECUREBITS) */
 int jail_caps_drop_all(uid_t id, struct jail_missing *m, struct err *e)
 {
 	static const struct caps none;

@@ -24,12 +24,15 @@ enum {
 	MNT_MOVE_F_EMPTY_PATH = 0x4, /* MOVE_MOUNT_F_EMPTY_PATH */
 };
 
+/* #syscalls monitor: fsconfig */
 static int fs_option(int fs, const char *key, const char *value)
 {
 	return syscall(SYS_fsconfig, fs, FS_CONFIG_SET_STRING, key, value, 0) < 0 ? -errno : 0;
 }
 
-/* A detached, empty, read-only mount, or -errno. */
+/* A detached, empty, read-only mount, or -errno.
+ * #syscalls monitor: fsopen fsconfig fsmount close
+ */
 static int fs_make_empty(void)
 {
 	_cleanup_(fd_closep) int fs = (int)syscall(SYS_fsopen, "tmpfs", FS_OPEN_CLOEXEC);
@@ -50,7 +53,9 @@ static int fs_make_empty(void)
 	return mnt < 0 ? -errno : mnt;
 }
 
-/* pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one and is unmounted there. */
+/* pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one and is unmounted there.
+ * #syscalls monitor: move_mount fchdir pivot_root umount2 chdir
+ */
 static int fs_pivot_to(int mnt)
 {
 	if (syscall(SYS_move_mount, mnt, "", AT_FDCWD, "/", MNT_MOVE_F_EMPTY_PATH) < 0 || fchdir(mnt) < 0 ||
@@ -59,6 +64,7 @@ static int fs_pivot_to(int mnt)
 	return 0;
 }
 
+/* #syscalls monitor: mount close */
 void jail_fs_empty_root(struct jail_missing *m)
 {
 	_cleanup_(fd_closep) int mnt = -1;

@@ -21,6 +21,7 @@ static uint64_t fs_rights(int abi)
 	return fs;
 }
 
+/* #syscalls monitor: landlock_create_ruleset landlock_restrict_self close */
 void jail_landlock_deny_all(struct jail_missing *m)
 {
 	struct compat_landlock_ruleset_attr attr = { 0 };

@@ -7,7 +7,9 @@
 
 #include "common/units.h"
 
-/* Soft and hard to @value, or to the hard limit where that is lower already. */
+/* Soft and hard to @value, or to the hard limit where that is lower already.
+ * #syscalls monitor: prlimit64
+ */
 static void lower(int resource, uint64_t value, struct jail_missing *m)
 {
 	struct rlimit now, want = { value, value };

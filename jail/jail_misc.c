@@ -7,7 +7,9 @@
 
 #include "common/compat_linux.h"
 
-/* Where the processor or the boot line leaves no choice there is nothing to miss. */
+/* Where the processor or the boot line leaves no choice there is nothing to miss.
+ * #syscalls monitor: prctl(PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL)
+ */
 static void speculation(unsigned long which, struct jail_missing *m)
 {
 	int now = prctl(PR_GET_SPECULATION_CTRL, which, 0, 0, 0);
@@ -19,6 +21,7 @@ static void speculation(unsigned long which, struct jail_missing *m)
 		jail_note(m, JAIL_LAYER_SPEC, errno);
 }
 
+/* #syscalls monitor: prctl(PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_MDWE) */
 int jail_misc_harden(struct jail_missing *m, struct err *e)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

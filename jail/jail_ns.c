@@ -47,6 +47,7 @@ void jail_ns_note(uint64_t flags, int err, struct jail_missing *m)
 			jail_note(m, namespaces[i].layer, err);
 }
 
+/* #syscalls monitor: openat write close */
 static int write_file(const char *path, const char *text)
 {
 	_cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -72,6 +73,7 @@ int jail_ns_map_self(uid_t uid, gid_t gid)
 	return r;
 }
 
+/* #syscalls monitor: unshare geteuid getegid */
 static uint64_t unshare_user(struct jail_missing *m)
 {
 	uid_t uid = geteuid();
@@ -113,6 +115,7 @@ uint64_t jail_ns_unshare(uint64_t flags, struct jail_missing *m)
 	return done;
 }
 
+/* #syscalls monitor: setns unshare */
 void jail_ns_enter_net(int netns_fd, struct jail_missing *m)
 {
 	int r = netns_fd >= 0 ? setns(netns_fd, CLONE_NEWNET) : unshare(CLONE_NEWNET);

@@ -18,6 +18,7 @@ static bool stays_ignored(int sig)
 	       sig == SIGTSTP;
 }
 
+/* #syscalls monitor: rt_sigaction rt_sigprocmask setsid umask */
 void jail_pre_process(bool own_session)
 {
 	sigset_t none;
@@ -31,7 +32,9 @@ void jail_pre_process(bool own_session)
 	(void)umask(077);
 }
 
-/* The signal was set when the parent could be dead already; then the other end of @fd is closed. */
+/* The signal was set when the parent could be dead already; then the other end of @fd is closed.
+ * #syscalls monitor: poll
+ */
 static bool parent_is_gone(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = 0 };
@@ -47,6 +50,7 @@ void jail_pre_root(uint64_t ns, struct jail_missing *m)
 		jail_note(m, JAIL_LAYER_ROOT, EPERM);
 }
 
+/* #syscalls monitor: prctl(PR_SET_PDEATHSIG) */
 int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e)
 {
 	int r = jail_caps_drop_all(p->id, m, e);

@@ -28,6 +28,7 @@ static const struct {
 	[JAIL_CONSOLE] = FILTER(policy_console),
 };
 
+/* #syscalls monitor: seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL) */
 int jail_seccomp_install(enum jail_role role, bool all_threads, struct jail_missing *m, struct err *e)
 {
 	struct sock_fprog prog = { .len = (unsigned short)filters[role].len };

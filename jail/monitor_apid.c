@@ -31,7 +31,7 @@ static void on_apid_timer(evutil_socket_t fd, short what, void *arg);
 
 /* --- start ------------------------------------------------------------------------------------------------------------- */
 
-/* #syscalls monitor: memfd_create ftruncate fcntl(F_ADD_SEALS, F_DUPFD_CLOEXEC) socketpair close */
+/* #syscalls monitor: memfd_create ftruncate fcntl(F_ADD_SEALS) */
 static int make_state_page(struct monitor *mon)
 {
 	if (mon->state_page >= 0)
@@ -288,7 +288,6 @@ int op_apid_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	return 0;
 }
 
-/* #syscalls monitor: write poll */
 int op_text(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	const struct msg_mon_text *t = msg;

@@ -276,7 +276,7 @@ static uint64_t expected_fds(const struct con_host *host)
 	return fds;
 }
 
-/* #syscalls monitor: openat read close getdents64 fstat newfstatat lseek -- /proc/PID of the helper */
+/* #syscalls monitor: getuid getgid */
 int op_hlp_ready(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	struct con *con = ctx;
@@ -366,6 +366,7 @@ static int make_stream(struct con *con, struct err *e)
 	return 0;
 }
 
+/* #syscalls monitor: memfd_create ftruncate fcntl(F_ADD_SEALS) */
 static int make_ring(struct con *con, struct err *e)
 {
 	con->ring_fd = memfd_create("console", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -165,7 +165,9 @@ void end_quit(struct monitor *mon, uint8_t status, const struct err *e)
 
 /* --- death of vmmd ------------------------------------------------------------------------------------------------------------ */
 
-/* It is our parent, so no wait tells how it died; newer kernels say it by the pidfd. */
+/* It is our parent, so no wait tells how it died; newer kernels say it by the pidfd.
+ * #syscalls monitor: ioctl(ANY: PIDFD_GET_INFO)
+ */
 static void report_death(struct monitor *mon)
 {
 	struct compat_pidfd_info info = { .mask = COMPAT_PIDFD_INFO_EXIT };

@@ -55,7 +55,9 @@ int op_open_file(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 }
 
 /* Sealed: nobody who gets it can pull pages from under the others; where the kernel knows that, nothing in it can be
- * executed as a program. */
+ * executed as a program.
+ * #syscalls monitor: memfd_create ftruncate fcntl(F_ADD_SEALS)
+ */
 static int make_ram(uint64_t size, struct err *e)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
@@ -136,6 +138,7 @@ static void drop_lifelines(struct monitor *mon)
 	mon->n_lifelines = 0;
 }
 
+/* #syscalls monitor: read */
 static void on_lifeline_end(evutil_socket_t fd, short what, void *arg)
 {
 	struct lifeline *l = arg;
@@ -151,7 +154,9 @@ static void on_lifeline_end(evutil_socket_t fd, short what, void *arg)
 		end_vmmd_gone(mon);
 }
 
-/* Add @n; their writing ends go to @out. */
+/* Add @n; their writing ends go to @out.
+ * #syscalls monitor: pipe2
+ */
 static int add_lifelines(struct monitor *mon, unsigned n, int *out, struct err *e)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -225,6 +230,7 @@ int op_vmm_stopped(void *ctx, const void *msg, struct chan_msg *m, struct err *e
 
 /* --- hand-over ------------------------------------------------------------------------------------------------------------- */
 
+/* #syscalls monitor: openat */
 static int open_kvm(struct err *e)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -239,7 +245,9 @@ static int open_kvm(struct err *e)
 	return r < 0 ? err_sys(e, r, "cannot open \"/dev/kvm\"") : r;
 }
 
-/* Wherever the started process is by now, its helpers follow. */
+/* Wherever the started process is by now, its helpers follow.
+ * #syscalls monitor: getpid
+ */
 static void join_cgroup(struct monitor *mon)
 {
 	pid_t pids[2 + MON_CONSOLES];

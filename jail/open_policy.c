@@ -10,8 +10,7 @@
 
 #include "common/str.h"
 
-/* #syscalls monitor: openat close newfstatat fstat ioctl(ANY: BLKGETSIZE64) */
-
+/* #syscalls monitor: openat */
 int open_policy_again(int fd, int flags)
 {
 	char link[40];
@@ -21,6 +20,7 @@ int open_policy_again(int fd, int flags)
 	return r < 0 ? -errno : r;
 }
 
+/* #syscalls monitor: ioctl(ANY: BLKGETSIZE64) */
 static int image_size(int fd, const struct stat *st, uint64_t *size)
 {
 	if (S_ISREG(st->st_mode)) {
@@ -30,6 +30,7 @@ static int image_size(int fd, const struct stat *st, uint64_t *size)
 	return ioctl(fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
 }
 
+/* #syscalls monitor: openat newfstatat close */
 int open_policy_image(const char *path, uint64_t *size, struct err *e)
 {
 	/* Opening a device can have effects (a watchdog starts), and a FIFO waits: look first. */
@@ -54,6 +55,7 @@ int open_policy_image(const char *path, uint64_t *size, struct err *e)
 	return r;
 }
 
+/* #syscalls monitor: openat newfstatat close */
 int open_policy_console(const char *path, mode_t *mode, struct err *e)
 {
 	/* O_TRUNC means nothing to a FIFO or a device; a FIFO without a reader gives ENXIO at once. */

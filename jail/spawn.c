@@ -40,7 +40,9 @@ enum { REPORT_SIZE = 4096 };
 /* --- in the child -------------------------------------------------------------------------------------------------- */
 
 /* Descriptors 0 .. 2+n become the given ones, the program follows close-on-exec, everything else is closed. The sources
- * are first moved out of the way, so that none is overwritten before its turn. */
+ * are first moved out of the way, so that none is overwritten before its turn.
+ * #syscalls monitor: fcntl(F_DUPFD) dup3 close_range
+ */
 static int place_fds(const struct spawn_req *req, int *exe_fd)
 {
 	int from[3 + SPAWN_FDS_MAX + 1];
@@ -63,7 +65,9 @@ static int place_fds(const struct spawn_req *req, int *exe_fd)
 	return close_range((unsigned)n, ~0U, 0) < 0 ? -errno : 0;
 }
 
-/* Out of memory kills a helper before it kills vmmd, and apid before a helper. */
+/* Out of memory kills a helper before it kills vmmd, and apid before a helper.
+ * #syscalls monitor: openat write close
+ */
 static void prefer_oom_kill(enum jail_role role)
 {
 	const char *score = role == JAIL_APID ? "500" : "300";
@@ -83,6 +87,7 @@ static int keep_caps_over_exec(uint64_t ns, struct err *e)
 	return r < 0 ? err_sys(e, r, "handing on capabilities") : 0;
 }
 
+/* #syscalls monitor: execveat(arg4=AT_EMPTY_PATH) -- a descriptor, never a name */
 static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missing *m, struct err *e)
 {
 	struct jail_pre drop = {
@@ -116,7 +121,9 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missi
 	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
 }
 
-/* @ns: namespaces that clone() made; @unshare: those still to be made. */
+/* @ns: namespaces that clone() made; @unshare: those still to be made.
+ * #syscalls monitor: prctl(PR_SET_DUMPABLE) geteuid getegid
+ */
 static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t unshare,
 						 struct spawn_report *report)
 {
@@ -142,12 +149,14 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, ui
 
 /* --- in the monitor ------------------------------------------------------------------------------------------------ */
 
+/* #syscalls monitor: clone */
 static pid_t clone_child(uint64_t flags, int *pidfd)
 {
 	/* As fork(): the same memory, copied; one thread here, so nobody holds a lock. */
 	return (pid_t)syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, NULL, pidfd, NULL, NULL);
 }
 
+/* #syscalls monitor: mmap */
 static int report_new(struct spawn_report **out)
 {
 	void *p = mmap(NULL, REPORT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -233,12 +242,14 @@ const char *spawn_failure(const struct spawn_child *c)
 	return c->report != NULL ? c->report->failure : "";
 }
 
+/* #syscalls monitor: pidfd_send_signal(arg1=SIGKILL) */
 void spawn_kill(const struct spawn_child *c)
 {
 	if (c->pid > 0)
 		(void)syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 }
 
+/* #syscalls monitor: waitid(P_PIDFD) munmap close */
 struct spawn_exit spawn_reap(struct spawn_child *c)
 {
 	struct spawn_exit x = { .code = -1 };

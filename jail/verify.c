@@ -104,6 +104,7 @@ int verify_limits(const char *text, const struct verify_want *w, struct err *e)
 	return 0;
 }
 
+/* #syscalls monitor: openat read close */
 static int read_text(int dir, const char *name, char *buf, struct err *e)
 {
 	_cleanup_(fd_closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
@@ -120,7 +121,9 @@ static int read_text(int dir, const char *name, char *buf, struct err *e)
 }
 
 /* The directory of a process that is not dumpable opens for root only; without the right the count stays unknown, and
- * the limit, checked already, bounds it. */
+ * the limit, checked already, bounds it.
+ * #syscalls monitor: openat newfstatat getdents64 lseek close
+ */
 static int check_fds(int proc, const struct verify_want *w, struct err *e)
 {
 	int fd = openat(proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

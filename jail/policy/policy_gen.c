@@ -2,7 +2,8 @@
 /*
  * Host tool: one role's seccomp filter from the "#syscalls" notes in its sources.
  *
- *	policy_gen ROLE OUT.h FILES...		writes policy_<role>[] and POLICY_<ROLE>_LEN
+ *	policy_gen ROLE OUT.h FILES... [--child ROLE FILES...]...
+ *						writes policy_<role>[] and POLICY_<ROLE>_LEN
  *	policy_gen --list ROLE FILES...		prints the rules, one a line: call, conditions, file:line
  *
  * A note is a comment line; it goes on over line ends while a bracket is open, and ends at " -- reason":
@@ -17,6 +18,10 @@
  * What is true without a note, whatever the note says: mmap and mprotect never with PROT_EXEC, clone only for threads,
  * clone3 answers ENOSYS (glibc then falls back to clone, whose flags a filter can read), everything else kills the
  * process, and so does another architecture's entry (int 0x80, x32).
+ *
+ * The monitor is different: filters are inherited, so its own holds what its children do until they have theirs (exec and
+ * a loader's executable mappings among it), and what theirs will allow, which follows --child. Descriptor numbers of a
+ * child mean nothing in its parent.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -115,6 +120,7 @@ struct rule {
 static struct rule rules[RULES_MAX];
 static size_t n_rules;
 static const char *role;
+static bool of_child; /* what is read now is a child's */
 static const char *cur_file = "policy_gen.c";
 static unsigned cur_line;
 
@@ -237,7 +243,7 @@ static void alts_add(struct alts *a, uint64_t v)
 /* "A|B": descriptor names of this role; "ANY" pins nothing. */
 static void parse_fds(struct item *it, const char *list)
 {
-	if (strcmp(list, "ANY") == 0)
+	if (of_child || strcmp(list, "ANY") == 0)
 		return;
 	struct alts *a = item_alts(it, fd_arg(it->name));
 	const char *p = list;
@@ -315,6 +321,8 @@ static void rule_cond(struct rule *r, unsigned arg, uint64_t mask, uint64_t valu
 /* What holds whatever the note says. */
 static void rule_invariants(struct rule *r)
 {
+	if (strcmp(role, "monitor") == 0)
+		return;
 	if (strcmp(r->name, "mmap") == 0 || strcmp(r->name, "mprotect") == 0)
 		rule_cond(r, 2, PROT_EXEC, 0);
 	if (strcmp(r->name, "clone") == 0)
@@ -327,6 +335,8 @@ static void rule_add(const struct item *it, const size_t pick[CONDS_MAX], const 
 {
 	if (n_rules == RULES_MAX)
 		die("too many rules");
+	if (of_child && it->error != 0)
+		return; /* its own filter gives that answer */
 	struct rule *r = &rules[n_rules++];
 	*r = (struct rule){ .nr = syscall_nr(it->name), .name = it->name, .error = it->error, .file = cur_file,
 			    .line = cur_line, .text = strdup(text) };
@@ -660,6 +670,13 @@ static void write_header(const char *path)
 		die("write failed");
 }
 
+static void set_role(const char *name)
+{
+	role = name;
+	if (!is_role(role))
+		die("unknown role \"%s\" (roles.def)", role);
+}
+
 int main(int argc, char **argv)
 {
 	bool list = argc > 1 && strcmp(argv[1], "--list") == 0;
@@ -669,12 +686,17 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: policy_gen ROLE OUT.h FILES...\n       policy_gen --list ROLE FILES...\n");
 		return 2;
 	}
-	role = list ? argv[2] : argv[1];
-	if (!is_role(role))
-		die("unknown role \"%s\" (roles.def)", role);
+	const char *for_role = list ? argv[2] : argv[1];
+	set_role(for_role);
 	parse_items(always);
-	for (int i = first; i < argc; i++)
-		parse_file(argv[i]);
+	for (int i = first; i < argc; i++) {
+		of_child = of_child || strcmp(argv[i], "--child") == 0;
+		if (strcmp(argv[i], "--child") != 0)
+			parse_file(argv[i]);
+		else if (++i < argc)
+			set_role(argv[i]);
+	}
+	role = for_role;
 	if (list)
 		list_rules();
 	else

@@ -8,11 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if __has_include("policy_apid.h")
 #include "policy_apid.h"
-#else /* TODO: goes when apid's policy is there */
-static const struct sock_filter policy_apid[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
-#endif
 #include "policy_console.h"
 #include "policy_monitor.h"
 #include "policy_vcpu.h"

@@ -292,6 +292,7 @@ static void on_listen(evutil_socket_t fd, short what, void *arg)
 
 /* --- descriptor phase ------------------------------------------------------------------------------------------------- */
 
+/* #syscalls monitor: newfstatat mmap madvise(DONTDUMP) */
 static int map_ring(struct console *c, int fd, struct err *e)
 {
 	struct stat st;
@@ -311,7 +312,9 @@ static int map_ring(struct console *c, int fd, struct err *e)
 }
 
 /* Out of the way of the fixed numbers, which are then all empty. The event base's own pair for signals is closed with
- * them: this process handles none. */
+ * them: this process handles none.
+ * #syscalls monitor: fcntl(F_DUPFD_CLOEXEC) close_range
+ */
 static int lift_descriptors(struct chan_msg *m, int *fds, struct err *e)
 {
 	for (unsigned i = 0; i < m->nfds; i++) {
@@ -325,6 +328,7 @@ static int lift_descriptors(struct chan_msg *m, int *fds, struct err *e)
 	return 0;
 }
 
+/* #syscalls monitor: getsockopt(arg1=SOL_SOCKET) */
 static int place_all(struct console *c, const struct msg_con_config *cfg, int *fds, struct err *e)
 {
 	int type = 0;

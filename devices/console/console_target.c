@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ int console_target_count(const struct msg_con_config *cfg, struct err *e)
 	return err_set(e, -EINVAL, "unknown target");
 }
 
+/* #syscalls monitor: newfstatat */
 static bool is_kind(int fd, mode_t kind)
 {
 	struct stat st;
@@ -50,6 +52,7 @@ static bool is_kind(int fd, mode_t kind)
 	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == kind;
 }
 
+/* #syscalls monitor: getsockopt(arg1=SOL_SOCKET) */
 static bool is_listening(int fd)
 {
 	int on = 0;
@@ -58,7 +61,9 @@ static bool is_listening(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on != 0;
 }
 
-/* A master and not a slave: only it can tell its number. */
+/* A master and not a slave: only it can tell its number.
+ * #syscalls monitor: ioctl(ANY: TIOCGPTN)
+ */
 static bool is_pty_master(int fd)
 {
 	unsigned number;
@@ -96,7 +101,9 @@ static int place_in(struct console_target *t, int *fd, struct err *e)
 	return r;
 }
 
-/* The slave is held open, so the master never sees a hang-up and output waits for whoever opens the slave next. */
+/* The slave is held open, so the master never sees a hang-up and output waits for whoever opens the slave next.
+ * #syscalls monitor: dup
+ */
 static int place_pty(struct console_target *t, int *fds, bool has_input, struct err *e)
 {
 	int r, in = -1;
@@ -113,7 +120,9 @@ static int place_pty(struct console_target *t, int *fds, bool has_input, struct 
 	return r == 0 ? place(&fds[1], LISTEN, e) : r;
 }
 
-/* accept4() takes the lowest free number, and the filter knows the client by CLIENT: fill what is below. */
+/* accept4() takes the lowest free number, and the filter knows the client by CLIENT: fill what is below.
+ * #syscalls monitor: dup3
+ */
 static int place_listen(int *fd, struct err *e)
 {
 	if (!is_kind(*fd, S_IFSOCK) || !is_listening(*fd))
@@ -124,6 +133,7 @@ static int place_listen(int *fd, struct err *e)
 	return r < 0 ? err_sys(e, r, "listening socket") : place(fd, LISTEN, e);
 }
 
+/* #syscalls monitor: prctl(PR_SET_PDEATHSIG) */
 int console_target_place(struct console_target *t, const struct msg_con_config *cfg, int *fds, struct err *e)
 {
 	int r = 0;
@@ -139,6 +149,9 @@ int console_target_place(struct console_target *t, const struct msg_con_config *
 		if (r == 0 && cfg->has_input)
 			r = place_in(t, &fds[1], e);
 		if (r == 0 && cfg->restore_tty) {
+			/* Our end follows the end of the control socket: killed by the monitor's death instead, this
+			 * process could not give the terminal back. */
+			(void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 			t->restore = true;
 			memcpy(&t->termios, cfg->termios, sizeof(t->termios));
 		}

@@ -20,8 +20,8 @@
  * process, and so does another architecture's entry (int 0x80, x32).
  *
  * The monitor is different: filters are inherited, so its own holds what its children do until they have theirs (exec and
- * a loader's executable mappings among it), and what theirs will allow, which follows --child. Descriptor numbers of a
- * child mean nothing in its parent.
+ * a loader's executable mappings among it; in their sources that is said for role monitor) and what theirs will allow.
+ * Their files follow --child. Descriptor numbers of a child mean nothing in its parent.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -119,7 +119,8 @@ struct rule {
 
 static struct rule rules[RULES_MAX];
 static size_t n_rules;
-static const char *role;
+static const char *role;     /* whose notes are read */
+static const char *for_role; /* whose filter is made */
 static bool of_child; /* what is read now is a child's */
 static const char *cur_file = "policy_gen.c";
 static unsigned cur_line;
@@ -321,7 +322,7 @@ static void rule_cond(struct rule *r, unsigned arg, uint64_t mask, uint64_t valu
 /* What holds whatever the note says. */
 static void rule_invariants(struct rule *r)
 {
-	if (strcmp(role, "monitor") == 0)
+	if (strcmp(for_role, "monitor") == 0)
 		return;
 	if (strcmp(r->name, "mmap") == 0 || strcmp(r->name, "mprotect") == 0)
 		rule_cond(r, 2, PROT_EXEC, 0);
@@ -416,7 +417,7 @@ static const char *parse_prefix(const char *note)
 
 			if (!is_role(name))
 				die("unknown role \"%s\"", name);
-			mine = mine || strcmp(name, role) == 0;
+			mine = mine || strcmp(name, role) == 0 || strcmp(name, for_role) == 0;
 		}
 		p += n > 0 ? n : 1;
 	}
@@ -686,7 +687,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: policy_gen ROLE OUT.h FILES...\n       policy_gen --list ROLE FILES...\n");
 		return 2;
 	}
-	const char *for_role = list ? argv[2] : argv[1];
+	for_role = list ? argv[2] : argv[1];
 	set_role(for_role);
 	parse_items(always);
 	for (int i = first; i < argc; i++) {

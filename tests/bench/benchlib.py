@@ -10,7 +10,10 @@ BUILD = os.path.abspath(os.path.join(TOP, os.environ.get("CLOISTER_BUILD") or "b
 
 def built(path):
     path = os.path.join(BUILD, path)
-    return path if os.access(path, os.X_OK) else None
+    if not os.access(path, os.X_OK):
+        print("%s is not built (make all bench-bins)" % path)
+        raise SystemExit(2)
+    return path
 
 
 def kvm_usable():

@@ -420,8 +420,8 @@ static const char *check_lines(const uint8_t *p, size_t len)
 			i++;
 			continue;
 		}
-		if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0')
-			return "Invalid header: bare line end or NUL.";
+		if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f)
+			return "Invalid header: control character or bare line end.";
 		if (in_name && (p[i] == ' ' || p[i] == '\t'))
 			return at_start ? "Invalid header: folded line." : "Invalid header: blank in its name.";
 		if (p[i] == ':')

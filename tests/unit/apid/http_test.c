@@ -296,6 +296,8 @@ static void header_lines_that_readers_could_read_differently_are_refused(void **
 		HEADER("A: b\nContent-Length: 5"),
 		HEADER("A: b\rContent-Length: 5"),
 		HEADER("A: b\x01"),
+		HEADER("A: \x01"),
+		HEADER("A: \x7f"),
 		HEADER("A\x80: b"),
 		HEADER("A: \xff\xfe"),
 		HEADER("Content-Length:"),

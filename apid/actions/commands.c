@@ -61,6 +61,7 @@ struct commands {
 	struct event *ev_next;
 	TAILQ_HEAD(, run) queue; /* the first one runs */
 	bool running;
+	bool console_open; /* as far as we know; a stopped VM's is closed without us */
 };
 
 int commands_no_vm(struct err *e)
@@ -126,9 +127,10 @@ static int ask_console(struct run *r, struct err *e)
 
 	if (res < 0)
 		return res;
-	if (s->mode == CONSOLE_MODE_OFF)
-		return STEP_SKIPPED;
+	if (s->mode == CONSOLE_MODE_OFF || s->mode == CONSOLE_MODE_NULL)
+		return STEP_SKIPPED; /* there is no other end */
 	r->console_fresh = true;
+	r->cs->console_open = true;
 	open.path = path != NULL ? strdup(path) : NULL;
 	if (path != NULL && open.path == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -170,6 +172,9 @@ static int ask_close_console(struct run *r, struct err *e)
 {
 	struct msg_mon_close_console c = { .which = CONSOLE_ID_SERIAL };
 
+	if (!r->cs->console_open)
+		return STEP_SKIPPED;
+	r->cs->console_open = false;
 	return ask_monitor(r, MSG_MON_CLOSE_CONSOLE, &c, e);
 }
 
@@ -494,6 +499,8 @@ void commands_clean_up(struct commands *cs, enum vm_state state)
 		tidy(cs, MSG_MON_RELEASE, NULL);
 	if (state == VM_STATE_NONE)
 		tidy(cs, MSG_MON_CLOSE_CONSOLE, &serial);
+	else
+		cs->console_open = true;
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------- */

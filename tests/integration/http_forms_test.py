@@ -390,16 +390,6 @@ def half_closed_client_gets_its_answers():
 
 
 @tap.test
-def idle_connection_stays_beyond_every_request_limit():
-    """No limit at all: what is shown is that none of the limits for requests (1, 10 s) applies."""
-    with the().conn() as idle, the().conn() as used:
-        tap.eq(used.call("GET", "vmm.ping").status, 200)
-        time.sleep(11)
-        tap.eq(idle.call("GET", "vmm.ping").status, 200)
-        tap.eq(used.call("GET", "vmm.ping").status, 200)
-
-
-@tap.test
 def descriptors_that_nobody_wants_are_closed():
     r, w = os.pipe()
     with the().conn() as c:

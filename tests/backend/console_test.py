@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
@@ -618,7 +619,8 @@ def check_lines(data, last, lost_max):
         tap.ok(found - pos <= lost_max, "one kill lost %d bytes" % (found - pos))
         lost += found - pos
         pos = found
-    return lost
+    tap.ok(len(lines) - pos <= lost_max, "one kill lost the last %d bytes" % (len(lines) - pos))
+    return lost + len(lines) - pos
 
 
 @tap.test(limit=120)
@@ -669,6 +671,65 @@ def killed_at_random_points_loses_at_most_4_KiB_each_and_repeats_nothing():
     lost = check_lines(bytes(reader_data), total, CHUNK)
     tap.eq(lost, len(data) - len(reader_data), "bytes that are missing")
     tap.diag("60 kills lost %d bytes in all" % lost)
+
+
+def killed_at_stop(number, reader_is_slow):
+    """Kill at the given entry or return of a call, go on with a successor. Returns (bytes lost, where)."""
+    r, w = os.pipe()
+    fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(r, False)
+    got = bytearray()
+    sent = 0
+    data = numbered(0, 4000)
+    with Console().configure(wire.TARGET_STREAM, [w]) as c:
+        tool = subprocess.Popen([tap.program("tests/security/ptool"), "kill-at", str(c.pid), str(number)],
+                                stdout=subprocess.PIPE, text=True)
+        tap.eq(tool.stdout.readline(), "attached\n")
+
+        def read_some():
+            try:
+                got.extend(os.read(r, 65536))
+            except BlockingIOError:
+                pass
+
+        c.device.setblocking(False)
+        end = time.monotonic() + 10
+        while tool.poll() is None and time.monotonic() < end:
+            try:
+                sent += c.device.send(data[sent:sent + 1400])
+            except BlockingIOError:
+                pass  # it is being killed
+            if not reader_is_slow:
+                read_some()
+        where = tool.communicate(timeout=10)[0].strip()
+        tap.ok(where.startswith("killed at"), where)
+        os.waitpid(c.pid, 0)
+        c.spawn()
+        c.configure(wire.TARGET_STREAM, [w])
+        put_all(c, data[sent:])
+        tap.poll(lambda: read_some() or c.drain(0), 10, "stream and ring are empty")
+        read_some()
+        tap.eq(c.stats()["dropped"], 0, "dropped")
+    os.close(r)
+    os.close(w)
+    lost = check_lines(bytes(got), 4000, CHUNK)
+    tap.eq(lost, len(data) - len(got), "bytes that are missing, killed at stop %d (%s)" % (number, where))
+    return lost, where
+
+
+@tap.test(limit=120)
+def killed_at_every_call_loses_at_most_4_KiB_and_repeats_nothing():
+    if os.geteuid() != 0:
+        tap.skip("needs root: the helper is not dumpable")
+    places, worst = set(), 0
+    for slow in (False, True):
+        for number in range(1, 41):
+            lost, where = killed_at_stop(number, slow)
+            places.add(where)
+            worst = max(worst, lost)
+    tap.ok({"killed at 0 return", "killed at 1 entry", "killed at 1 return", "killed at 7 entry"} <= places, places)
+    tap.ok(0 < worst <= CHUNK, "a kill between two positions was among them: %d" % worst)
+    tap.diag("at most %d bytes lost; %s" % (worst, ", ".join(sorted(places))))
 
 
 @tap.test

@@ -697,7 +697,10 @@ def killed_at_stop(number, reader_is_slow):
         while tool.poll() is None and time.monotonic() < end:
             try:
                 sent += c.device.send(data[sent:sent + 1400])
-            except BlockingIOError:
+                if sent == len(data):  # something to do until the number is reached
+                    wire.send(c.control, wire.frame(wire.HLP_STATS, b""))
+                    time.sleep(0.001)
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 pass  # it is being killed
             if not reader_is_slow:
                 read_some()

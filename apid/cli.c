@@ -20,8 +20,10 @@ static void verdict(struct cli_verdict *v, bool silent, uint8_t stream, uint8_t 
 
 static void verdict_failed(struct cli_verdict *v, const struct err *e)
 {
-	char block[ERR_TEXT_MAX + 512];
+	char block[ERR_TEXT_MAX + 512], chain[LOG_MSG_MAX];
 
+	(void)err_join(e, chain, sizeof(chain));
+	log_error("%s", chain);
 	verdict(v, false, 2, 1);
 	(void)wbuf_put(&v->text, block, err_exit_block(e, block, sizeof(block)));
 }
@@ -106,13 +108,10 @@ void cli_end(struct app *a, const struct cli_verdict *v)
 
 void cli_fail(struct app *a, const struct err *e)
 {
-	char chain[LOG_MSG_MAX];
 	struct cli_verdict v = { 0 };
 
 	wbuf_init(&v.text, TEXT_MAX);
 	verdict_failed(&v, e);
-	(void)err_join(e, chain, sizeof(chain));
-	log_error("%s", chain);
 	(void)logsink_flush(a->log);
 	cli_end(a, &v);
 	wbuf_fini(&v.text);

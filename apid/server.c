@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* All connections: accepting, slots, the budget for bodies, the end of a connection. */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -172,13 +173,14 @@ static void pause_accept(struct server *s, int error)
 	(void)event_add(s->ev_accept_again, &tv);
 }
 
-/* #syscalls accept4 */
+/* An inherited listening socket may block, and its flags are not ours to change: look before each accept.
+ * #syscalls accept4 */
 static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 {
 	struct server *s = arg;
 
 	(void)what;
-	for (unsigned i = 0; i < ACCEPTS_PER_WAKE; i++) {
+	for (unsigned i = 0; i < ACCEPTS_PER_WAKE && fd_wait(listen_fd, POLLIN, 0) == 1; i++) {
 		int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {

@@ -102,7 +102,7 @@ static int place_in(struct console_target *t, int *fd, struct err *e)
 }
 
 /* The slave is held open, so the master never sees a hang-up and output waits for whoever opens the slave next.
- * #syscalls monitor: dup
+ * #syscalls monitor: fcntl(F_DUPFD_CLOEXEC)
  */
 static int place_pty(struct console_target *t, int *fds, bool has_input, struct err *e)
 {

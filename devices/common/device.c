@@ -73,8 +73,9 @@ static void take_message(struct helper *h, struct chan_msg *m)
 		finish(h, 1);
 }
 
-/* The poll back end of libevent needs this one call, a channel without descriptors these two.
- * #syscalls console: poll recvfrom(fd=CONTROL) sendto(fd=CONTROL|LOG)
+/* The poll back end of libevent needs poll, and gettimeofday where the clock source is one that user space cannot read
+ * (as in the lab); a channel without descriptors the other two.
+ * #syscalls console: poll gettimeofday recvfrom(fd=CONTROL) sendto(fd=CONTROL|LOG)
  */
 static void on_control(evutil_socket_t fd, short what, void *arg)
 {

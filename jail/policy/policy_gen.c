@@ -50,6 +50,8 @@
 #include <unistd.h>
 #include <linux/close_range.h>
 
+#include "jail/policy/policy_bpf.h"
+
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
 #define MASK32 UINT64_C(0xffffffff)
 
@@ -578,59 +580,6 @@ static scmp_filter_ctx make_filter(void)
 	return ctx;
 }
 
-/* libseccomp 2.5 tests the unused upper half of an argument too: load, and 0, equals 0. That is always true, costs
- * time on every hot call, and a third of a helper's program. */
-static bool is_idle_test(const struct sock_filter *p, size_t i, size_t n)
-{
-	return i + 3 < n && p[i].code == (BPF_LD | BPF_W | BPF_ABS) && p[i + 1].code == (BPF_ALU | BPF_AND | BPF_K) &&
-	       p[i + 1].k == 0 && p[i + 2].code == (BPF_JMP | BPF_JEQ | BPF_K) && p[i + 2].k == 0 && p[i + 2].jt == 0 &&
-	       p[i + 3].code == (BPF_LD | BPF_W | BPF_ABS);
-}
-
-static uint8_t moved(const size_t *to, size_t from, size_t offset)
-{
-	size_t d = to[from + 1 + offset] - to[from] - 1;
-
-	if (d > UINT8_MAX)
-		die("jump too long");
-	return (uint8_t)d;
-}
-
-/* Leave those tests out and aim the jumps anew. A jump to the start of one goes to what follows it; nothing jumps
- * into the middle, as no other instruction could have loaded what it looks at. */
-static size_t drop_idle_tests(struct sock_filter *p, size_t n)
-{
-	static size_t to[BPF_MAXINSNS + 1];
-	size_t out = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		to[i] = out;
-		if (is_idle_test(p, i, n)) {
-			to[i + 1] = to[i + 2] = out;
-			i += 2;
-			continue;
-		}
-		out++;
-	}
-	to[n] = out;
-	for (size_t i = 0; i < n; i++) {
-		struct sock_filter in = p[i];
-
-		if (is_idle_test(p, i, n)) {
-			i += 2;
-			continue;
-		}
-		if (BPF_CLASS(in.code) == BPF_JMP && BPF_OP(in.code) == BPF_JA) {
-			in.k = (uint32_t)(to[i + 1 + in.k] - to[i] - 1);
-		} else if (BPF_CLASS(in.code) == BPF_JMP) {
-			in.jt = moved(to, i, in.jt);
-			in.jf = moved(to, i, in.jf);
-		}
-		p[to[i]] = in;
-	}
-	return out;
-}
-
 static size_t export_filter(struct sock_filter *prog, size_t max)
 {
 	int fd = memfd_create("bpf", MFD_CLOEXEC);
@@ -643,7 +592,10 @@ static size_t export_filter(struct sock_filter *prog, size_t max)
 		die("odd filter of %zd bytes", n);
 	seccomp_release(ctx);
 	close(fd);
-	return drop_idle_tests(prog, (size_t)n / sizeof(*prog));
+	n = (ssize_t)policy_bpf_drop_idle(prog, (size_t)n / sizeof(*prog));
+	if (n == 0)
+		die("a jump does not fit");
+	return (size_t)n;
 }
 
 static void write_header(const char *path)

@@ -75,8 +75,12 @@ int jail_misc_harden(struct jail_missing *m, struct err *e);
 
 /* --- jail_pre.c --------------------------------------------------------------------------------------------------- */
 
-/* Signals to default with an empty mask, except those that stay ignored; a session of its own; umask 077. */
-void jail_pre_process(bool own_session);
+/* The starter, once for all: what a client left in the dispositions ends here. The mask is not touched. */
+void jail_pre_default_signals(void);
+/* All but vmmd: the signals of an orderly stop are vmmd's, nothing is blocked. Inherited by children. */
+void jail_pre_ignore_signals(void);
+/* A child of the monitor: signals, a session of its own, umask 077. */
+void jail_pre_process(void);
 
 struct jail_pre {
 	enum jail_role role;

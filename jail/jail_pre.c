@@ -10,25 +10,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A stop of the unit signals all its processes at once (and Ctrl-C a whole group): everyone but vmmd ignores that and
- * follows vmmd's orderly end. SIGPIPE and terminal stops are nobody's business. */
-static bool stays_ignored(int sig)
+void jail_pre_default_signals(void)
 {
-	return sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGPIPE || sig == SIGTTOU || sig == SIGTTIN ||
-	       sig == SIGTSTP;
+	for (int sig = 1; sig < NSIG; sig++)
+		(void)signal(sig, SIG_DFL);
 }
 
-/* #syscalls monitor: rt_sigaction rt_sigprocmask setsid umask */
-void jail_pre_process(bool own_session)
+/* A stop of the unit signals all its processes at once (and Ctrl-C a whole group): everyone but vmmd ignores that and
+ * follows vmmd's orderly end. SIGPIPE and terminal stops are nobody's business. */
+void jail_pre_ignore_signals(void)
 {
+	static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGTTOU, SIGTTIN, SIGTSTP };
 	sigset_t none;
 
-	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, stays_ignored(sig) ? SIG_IGN : SIG_DFL);
+	for (size_t i = 0; i < nitems(ignored); i++)
+		(void)signal(ignored[i], SIG_IGN);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	if (own_session)
-		(void)setsid();
+}
+
+/* Signals are as the monitor has them: all default, those above ignored; it ignores one more.
+ * #syscalls monitor: rt_sigaction setsid umask
+ */
+void jail_pre_process(void)
+{
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)setsid();
 	(void)umask(077);
 }
 

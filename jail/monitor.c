@@ -3,8 +3,8 @@
  * cloister-monitor: the only process with privilege. It opens, makes, spawns, supervises, reaps; it maps no guest memory
  * and parses no text. Child of the started process (jail/start.c), which has become vmmd.
  *
- * Order: start options from the starter; apid is started at once, because a client waits for its socket; then this
- * process gives up what it does not need itself: capabilities, and every system call that its list of operations
+ * Order: apid was started just before this program was exec'ed, because clients wait for it; start options from the
+ * starter; then this process gives up what it does not need itself: capabilities, and every system call that its list of operations
  * (monitor_ops.h) and the making of children do not use. Only then does it read a message from apid.
  */
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include "common/log.h"
 #include "common/str.h"
 #include "jail/jail_internal.h"
+#include "jail/monitor_adopt.h"
 #include "jail/monitor_internal.h"
 #include "jail/monitor_ops.h"
 #include "jail/open_policy.h"
@@ -158,7 +159,6 @@ static int take_start(struct monitor *mon, int fd, struct err *e)
 	mon->base = ev_new(EV_BACKEND_EPOLL);
 	if (mon->base == NULL)
 		return err_sys(e, -ENOMEM, "event loop");
-	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	r = link_open(&mon->vmmd, mon->base, fd, &monitor_vmmd_ops, mon);
 	if (r == 0)
 		r = chan_recv_timeout(mon->vmmd.chan, &m, START_TIMEOUT_MS);
@@ -240,7 +240,7 @@ static int lock_self(struct monitor *mon, struct err *e)
 	return r < 0 ? err_wrap(e, r, "locking the monitor") : 0;
 }
 
-static int run(struct monitor *mon, int fd, struct err *e)
+static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, struct err *e)
 {
 	int r = take_start(mon, fd, e);
 
@@ -252,9 +252,9 @@ static int run(struct monitor *mon, int fd, struct err *e)
 	r = open_log(mon, e);
 	if (r == 0)
 		r = watch_vmmd(mon, e);
-	if (r == 0)
-		r = mon->exe_apid = programs_open(".", "cloister-apid", e);
-	if (r >= 0)
+	if (r == 0 && apid->channel >= 0)
+		r = monitor_apid_adopt(mon, apid, e);
+	else if (r == 0)
 		r = monitor_apid_spawn(mon, e);
 	if (r >= 0)
 		r = mon->exe_console = programs_open(".", "cloister-console", e);
@@ -266,21 +266,22 @@ static int run(struct monitor *mon, int fd, struct err *e)
 int main(int argc, char **argv)
 {
 	static struct monitor mon;
-	uint64_t fd;
+	struct monitor_adopt apid;
 	struct err e;
+	int fd = -1;
 
 	init(&mon);
 	jail_post_exec(argc > 0 ? argv[0] : "cloister-monitor");
 	(void)signal(SIGXFSZ, SIG_IGN); /* a memory size beyond the limit is an error of that request */
 	raise_nofile();
 	err_clear(&e);
-	if (argc < 3 || str_to_u64(argv[1], 3, INT32_MAX, &fd) < 0) {
+	if (argc < 3 || monitor_adopt_read(&apid, &fd, argv[1]) < 0) {
 		(void)fprintf(stderr, "cloister-monitor is started by cloister\n");
 		return 2;
 	}
 	mon.argc = argc - 2;
 	mon.argv = argv + 2;
-	if (run(&mon, (int)fd, &e) < 0) {
+	if (run(&mon, fd, &apid, &e) < 0) {
 		/* Nobody but the starter's other half is there yet; it follows when the channel closes. */
 		if (mon.phase == MON_INIT)
 			return 1;

@@ -19,8 +19,10 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "jail/monitor_adopt.h"
 #include "jail/monitor_ops.h"
 #include "jail/policy/roles.h"
+#include "jail/programs.h"
 
 enum {
 	STATE_PAGE_BYTES = 4096,
@@ -134,38 +136,55 @@ static void drop_apid(struct monitor *mon)
 	mon->apid_started = false;
 }
 
+/* @channel: our end of the channel to the process that has just been started; taken. */
+static int attach(struct monitor *mon, int channel, struct err *e)
+{
+	int r = link_open(&mon->apid_link, mon->base, channel, &monitor_apid_ops, mon);
+
+	mon->on_apid = event_new(mon->base, mon->apid.pidfd, EV_READ, on_apid_dead, mon);
+	if (mon->on_apid_timer == NULL)
+		mon->on_apid_timer = event_new(mon->base, -1, 0, on_apid_timer, mon);
+	if (r == 0 && mon->on_apid != NULL && mon->on_apid_timer != NULL && event_add(mon->on_apid, NULL) == 0) {
+		link_limit(&mon->apid_link, MON_APID_PER_SECOND);
+		r = make_state_page(mon);
+		r = r < 0 ? err_sys(e, r, "state page") : make_command_channel(mon, e);
+	} else {
+		r = err_sys(e, -ENOMEM, "channel to apid");
+	}
+	if (r < 0) {
+		spawn_kill(&mon->apid);
+		(void)spawn_reap(&mon->apid);
+		drop_apid(mon);
+		return r;
+	}
+	/* Frames follow the record that tells the network namespace. */
+	return mon->netns_known ? send_start(mon) : 0;
+}
+
+int monitor_apid_adopt(struct monitor *mon, const struct monitor_adopt *a, struct err *e)
+{
+	mon->exe_apid = a->exe;
+	mon->apid = a->child;
+	return attach(mon, a->channel, e);
+}
+
 int monitor_apid_spawn(struct monitor *mon, struct err *e)
 {
-	int pair[2], r = make_state_page(mon);
+	int pair[2], r;
 
-	if (r < 0)
-		return err_sys(e, r, "state page");
-	r = make_command_channel(mon, e);
-	if (r < 0)
-		return r;
+	if (mon->exe_apid < 0)
+		mon->exe_apid = programs_open(".", "cloister-apid", e);
+	if (mon->exe_apid < 0)
+		return mon->exe_apid;
 	r = fd_socketpair(SOCK_SEQPACKET, pair);
 	if (r < 0)
 		return err_sys(e, r, "channel to apid");
 	r = spawn(mon, pair[0], pair[1], e);
 	fd_closep(&pair[0]);
-	if (r < 0) {
-		fd_closep(&pair[1]);
-		drop_apid(mon);
-		return r;
-	}
-	r = link_open(&mon->apid_link, mon->base, pair[1], &monitor_apid_ops, mon);
-	mon->on_apid = event_new(mon->base, mon->apid.pidfd, EV_READ, on_apid_dead, mon);
-	if (mon->on_apid_timer == NULL)
-		mon->on_apid_timer = event_new(mon->base, -1, 0, on_apid_timer, mon);
-	if (r < 0 || mon->on_apid == NULL || mon->on_apid_timer == NULL || event_add(mon->on_apid, NULL) < 0) {
-		spawn_kill(&mon->apid);
-		(void)spawn_reap(&mon->apid);
-		drop_apid(mon);
-		return err_sys(e, -ENOMEM, "channel to apid");
-	}
-	link_limit(&mon->apid_link, MON_APID_PER_SECOND);
-	/* Frames follow the record that tells the network namespace. */
-	return mon->netns_known ? send_start(mon) : 0;
+	if (r == 0)
+		return attach(mon, pair[1], e);
+	fd_closep(&pair[1]);
+	return r;
 }
 
 void monitor_apid_netns(struct monitor *mon)
@@ -219,7 +238,7 @@ static void give_up(struct monitor *mon)
 static void on_apid_dead(evutil_socket_t fd, short what, void *arg)
 {
 	struct monitor *mon = arg;
-	char why[600], failure[512];
+	char why[600];
 
 	(void)fd;
 	(void)what;
@@ -227,10 +246,9 @@ static void on_apid_dead(evutil_socket_t fd, short what, void *arg)
 	link_limit(&mon->apid_link, 0);
 	if (link_is_open(&mon->apid_link))
 		link_drain(&mon->apid_link);
-	(void)snprintf(failure, sizeof(failure), "%s", spawn_failure(&mon->apid));
 	drop_apid(mon);
 	struct spawn_exit x = spawn_reap(&mon->apid);
-	describe(x, failure, why, sizeof(why));
+	describe(x, mon->apid.failure, why, sizeof(why));
 	mon->handover_waits = false;
 	if (mon->phase == MON_ENDING) {
 		end_apid_gone(mon);
@@ -278,12 +296,13 @@ int op_apid_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	const struct msg_apid_hello *hello = msg;
 	struct monitor *mon = ctx;
-	struct jail_missing missing = spawn_missing(&mon->apid);
+	struct jail_missing missing = { .perm = hello->missing_perm, .old = hello->missing_old };
 
 	(void)m;
 	(void)e;
-	missing.perm |= hello->missing_perm;
-	missing.old |= hello->missing_old;
+	spawn_read_report(&mon->apid);
+	missing.perm |= mon->apid.missing.perm;
+	missing.old |= mon->apid.missing.old;
 	monitor_note_missing(mon, "cloister-apid", missing);
 	return 0;
 }

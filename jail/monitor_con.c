@@ -121,14 +121,12 @@ static void helper_crashed(struct con *con, struct spawn_exit x, const char *fai
 static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 {
 	struct con *con = arg;
-	char failure[512];
 
 	(void)fd;
 	(void)what;
 	/* READY or DRAINED may still be on the way; handling them can change the state, not bring it back. */
 	if (link_is_open(&con->link))
 		link_drain(&con->link);
-	(void)snprintf(failure, sizeof(failure), "%s", spawn_failure(&con->child));
 	forget_helper(con);
 	(void)event_del(con->on_timer);
 	struct spawn_exit x = spawn_reap(&con->child);
@@ -138,7 +136,7 @@ static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 		con->renewing = false;
 		start_helper(con);
 	} else {
-		helper_crashed(con, x, failure);
+		helper_crashed(con, x, con->child.failure);
 	}
 }
 
@@ -226,7 +224,7 @@ int op_hlp_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	const struct msg_hlp_hello *hello = msg;
 	struct con *con = ctx;
-	struct jail_missing missing = spawn_missing(&con->child);
+	struct jail_missing missing = { .perm = hello->missing_perm, .old = hello->missing_old };
 	struct msg_con_config cfg = { .target = con->host.kind, .has_input = con->host.has_input,
 				      .restore_tty = con->host.raw };
 	int fds[2 + CON_OPEN_FDS_MAX] = { con->stream_helper, con->ring_fd };
@@ -234,8 +232,9 @@ int op_hlp_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	(void)m;
 	if (hello->version != HELPER_VERSION)
 		return err_set(e, -EPROTO, "version %u instead of %d", hello->version, HELPER_VERSION);
-	missing.perm |= hello->missing_perm;
-	missing.old |= hello->missing_old;
+	spawn_read_report(&con->child);
+	missing.perm |= con->child.missing.perm;
+	missing.old |= con->child.missing.old;
 	monitor_note_missing(con->mon, "cloister-console", missing);
 	if (con->host.raw) {
 		cfg.n_termios = sizeof(con->host.saved);
@@ -281,7 +280,7 @@ int op_hlp_ready(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	struct con *con = ctx;
 	struct monitor *mon = con->mon;
-	struct jail_missing missing = spawn_missing(&con->child);
+	struct jail_missing missing = con->child.missing;
 	uid_t uid = monitor_uid(mon, ROLE_console_UID_SLOT + (int)con->which);
 	bool own = uid != JAIL_UID_KEEP && ((missing.perm | missing.old) >> JAIL_LAYER_UID & 1) == 0;
 	/* What the helper says about itself does not count, what its forked beginning and this process met does. */

@@ -168,6 +168,8 @@ void monitor_answer(struct monitor *mon, uint32_t id, int code, const struct err
 
 /* --- monitor_apid.c ----------------------------------------------------------------------------------------------- */
 
+struct monitor_adopt;
+int monitor_apid_adopt(struct monitor *mon, const struct monitor_adopt *a, struct err *e) __must_check;
 int monitor_apid_spawn(struct monitor *mon, struct err *e) __must_check;
 void monitor_apid_netns(struct monitor *mon); /* the network namespace is known now */
 void monitor_apid_gone(struct monitor *mon);  /* its channel ended; its pidfd will follow */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Everything here runs in the monitor, or in its forked child before exec: the child is under the monitor's filter until
- * it has its own, so the monitor's filter holds what a jail is made of and what a program does before its own filter.
+ * Everything here runs in the monitor (the first time in the starter's child, which is about to become the monitor), or
+ * in the new process before exec. That one is under the monitor's filter until it has its own, so the monitor's filter
+ * holds what a jail is made of and what a program does before its own filter.
  */
 #include "jail/spawn.h"
 
@@ -13,7 +14,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -30,28 +30,28 @@
 #define P_PIDFD 3
 #endif
 
+/* A record in the pipe from the child; at most two are written. */
 struct spawn_report {
 	struct jail_missing missing;
-	char failure[512];
+	char failure[SPAWN_FAILURE_MAX];
 };
-
-enum { REPORT_SIZE = 4096 };
 
 /* --- in the child -------------------------------------------------------------------------------------------------- */
 
-/* Descriptors 0 .. 2+n become the given ones, the program follows close-on-exec, everything else is closed. The sources
+/* Descriptors 0 .. 2+n become the given ones, report and program follow close-on-exec, everything else is closed. The sources
  * are first moved out of the way, so that none is overwritten before its turn.
  * #syscalls monitor: fcntl(F_DUPFD) dup3 close_range
  */
-static int place_fds(const struct spawn_req *req, int *exe_fd)
+static int place_fds(const struct spawn_req *req, int *report_fd, int *exe_fd)
 {
-	int from[3 + SPAWN_FDS_MAX + 1];
+	int from[3 + SPAWN_FDS_MAX + 2];
 	int n = 0;
 
 	for (int i = 0; i < 3; i++)
 		from[n++] = req->null_fd;
 	for (unsigned i = 0; i < req->n_fds; i++)
 		from[n++] = req->fds[i];
+	from[n++] = *report_fd;
 	from[n++] = req->exe_fd;
 	for (int i = 0; i < n; i++) {
 		from[i] = fcntl(from[i], F_DUPFD, 64);
@@ -59,8 +59,9 @@ static int place_fds(const struct spawn_req *req, int *exe_fd)
 			return -errno;
 	}
 	for (int i = 0; i < n; i++)
-		if (dup3(from[i], i, i == n - 1 ? O_CLOEXEC : 0) < 0)
+		if (dup3(from[i], i, i >= n - 2 ? O_CLOEXEC : 0) < 0)
 			return -errno;
+	*report_fd = n - 2;
 	*exe_fd = n - 1;
 	return close_range((unsigned)n, ~0U, 0) < 0 ? -errno : 0;
 }
@@ -87,8 +88,18 @@ static int keep_caps_over_exec(uint64_t ns, struct err *e)
 	return r < 0 ? err_sys(e, r, "handing on capabilities") : 0;
 }
 
+/* Only what is out of the ordinary is worth a record. The pipe is empty and does not block.
+ * #syscalls monitor: write
+ */
+static void report(int fd, const struct spawn_report *r)
+{
+	if ((r->missing.perm | r->missing.old) != 0 || r->failure[0] != '\0')
+		if (write(fd, r, sizeof(*r)) < 0)
+			return; /* the parent learns less, no more */
+}
+
 /* #syscalls monitor: execveat(arg4=AT_EMPTY_PATH) -- a descriptor, never a name */
-static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missing *m, struct err *e)
+static int child_run(const struct spawn_req *req, uint64_t ns, struct spawn_report *rep, int *report_fd, struct err *e)
 {
 	struct jail_pre drop = {
 		.role = req->role,
@@ -98,24 +109,25 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missi
 	};
 	int exe_fd = -1, r = 0;
 
-	jail_pre_process(true);
+	jail_pre_process();
 	if (req->netns != SPAWN_NETNS_LATER)
-		jail_ns_enter_net(req->netns == SPAWN_NETNS_JOIN ? req->netns_fd : -1, m);
+		jail_ns_enter_net(req->netns == SPAWN_NETNS_JOIN ? req->netns_fd : -1, &rep->missing);
 	if (req->self_jailing)
 		r = keep_caps_over_exec(ns, e);
 	if (r < 0)
 		return r;
-	r = place_fds(req, &exe_fd);
+	r = place_fds(req, report_fd, &exe_fd);
 	if (r < 0)
 		return err_sys(e, r, "placing descriptors");
 	if (req->self_jailing) {
-		jail_limits_base(req->role, m);
+		jail_limits_base(req->role, &rep->missing);
 	} else {
-		jail_pre_root(ns, m);
-		r = jail_pre_drop(&drop, m, e);
+		jail_pre_root(ns, &rep->missing);
+		r = jail_pre_drop(&drop, &rep->missing, e);
 	}
 	if (r < 0)
 		return r;
+	report(*report_fd, rep);
 	char *const no_env[] = { NULL };
 	(void)syscall(SYS_execveat, exe_fd, "", req->argv, no_env, AT_EMPTY_PATH);
 	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
@@ -125,8 +137,9 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct jail_missi
  * #syscalls monitor: prctl(PR_SET_DUMPABLE) geteuid getegid
  */
 static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t unshare,
-						 struct spawn_report *report)
+						 struct jail_missing missing, int report_fd)
 {
+	struct spawn_report rep = { .missing = missing };
 	struct err e;
 
 	err_clear(&e);
@@ -137,34 +150,24 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, ui
 		int r = jail_ns_map_self(geteuid(), getegid());
 
 		if (r < 0)
-			jail_note(&report->missing, JAIL_LAYER_USERNS, r);
+			jail_note(&rep.missing, JAIL_LAYER_USERNS, r);
 	}
 	if (unshare != 0 && !req->self_jailing)
-		ns |= jail_ns_unshare(unshare, &report->missing);
+		ns |= jail_ns_unshare(unshare, &rep.missing);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)child_run(req, ns, &report->missing, &e);
-	(void)err_join(&e, report->failure, sizeof(report->failure));
+	(void)child_run(req, ns, &rep, &report_fd, &e);
+	(void)err_join(&e, rep.failure, sizeof(rep.failure));
+	report(report_fd, &rep);
 	_exit(SPAWN_EXIT_FAILED);
 }
 
-/* --- in the monitor ------------------------------------------------------------------------------------------------ */
+/* --- in the parent ------------------------------------------------------------------------------------------------- */
 
 /* #syscalls monitor: clone */
 static pid_t clone_child(uint64_t flags, int *pidfd)
 {
 	/* As fork(): the same memory, copied; one thread here, so nobody holds a lock. */
 	return (pid_t)syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, NULL, pidfd, NULL, NULL);
-}
-
-/* #syscalls monitor: mmap */
-static int report_new(struct spawn_report **out)
-{
-	void *p = mmap(NULL, REPORT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	*out = p;
-	return 0;
 }
 
 /* As a whole, or without the namespaces, which the child then makes for itself one by one; all but the one for process
@@ -176,7 +179,7 @@ static pid_t clone_with_fallback(struct spawn_child *out, uint64_t *ns, uint64_t
 	*unshare = 0;
 	if (pid >= 0 || *ns == 0 || errno == EAGAIN || errno == ENOMEM)
 		return pid;
-	jail_note(&out->report->missing, JAIL_LAYER_PIDNS, errno);
+	jail_note(&out->missing, JAIL_LAYER_PIDNS, errno);
 	*unshare = *ns & ~(uint64_t)CLONE_NEWPID;
 	*ns = 0;
 	return clone_child(0, &out->pidfd);
@@ -196,28 +199,30 @@ static int send_setup(const struct spawn_req *req, uint64_t ns, uint64_t unshare
 	return n < 0 ? (int)n : 0;
 }
 
+/* #syscalls monitor: pipe2 close */
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
 {
 	enum jail_ns_mode mode = jail_ns_mode();
 	uint64_t ns = mode == JAIL_NS_NONE ? 0 : jail_ns_flags(mode) | CLONE_NEWPID, unshare = 0;
-	int r;
+	int pair[2], r;
 
 	*out = SPAWN_CHILD_NONE;
-	r = report_new(&out->report);
-	if (r < 0)
-		return err_sys(e, r, "report page");
 	if (mode == JAIL_NS_NONE)
-		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID, EPERM, &out->report->missing);
+		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID, EPERM, &out->missing);
+	if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_sys(e, -errno, "report pipe");
 	pid_t pid = clone_with_fallback(out, &ns, &unshare);
 	if (pid == 0)
-		child_main(req, ns, unshare, out->report);
+		child_main(req, ns, unshare, out->missing, pair[1]);
+	r = -errno;
+	(void)close(pair[1]);
 	if (pid < 0) {
-		r = -errno;
-		(void)munmap(out->report, REPORT_SIZE);
+		(void)close(pair[0]);
 		*out = SPAWN_CHILD_NONE;
 		return err_sys(e, r, "cannot start \"%s\"", req->argv[0]);
 	}
 	out->pid = pid;
+	out->report_fd = pair[0];
 	/* A child that is gone already shows by its pidfd. */
 	if (req->self_jailing)
 		(void)send_setup(req, ns, unshare);
@@ -232,14 +237,17 @@ int spawn_send_netns(int peer_fd, int netns_fd)
 	return n < 0 ? (int)n : 0;
 }
 
-struct jail_missing spawn_missing(const struct spawn_child *c)
+/* #syscalls monitor: read */
+void spawn_read_report(struct spawn_child *c)
 {
-	return c->report != NULL ? c->report->missing : (struct jail_missing){ 0 };
-}
+	struct spawn_report r;
 
-const char *spawn_failure(const struct spawn_child *c)
-{
-	return c->report != NULL ? c->report->failure : "";
+	while (c->report_fd >= 0 && read(c->report_fd, &r, sizeof(r)) == (ssize_t)sizeof(r)) {
+		c->missing.perm |= r.missing.perm;
+		c->missing.old |= r.missing.old;
+		r.failure[sizeof(r.failure) - 1] = '\0';
+		memcpy(c->failure, r.failure, sizeof(c->failure));
+	}
 }
 
 /* #syscalls monitor: pidfd_send_signal(arg1=SIGKILL) */
@@ -249,13 +257,14 @@ void spawn_kill(const struct spawn_child *c)
 		(void)syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 }
 
-/* #syscalls monitor: waitid(P_PIDFD) munmap close */
+/* #syscalls monitor: waitid(P_PIDFD) close */
 struct spawn_exit spawn_reap(struct spawn_child *c)
 {
 	struct spawn_exit x = { .code = -1 };
 	siginfo_t si = { 0 };
 	int r;
 
+	spawn_read_report(c);
 	do
 		r = waitid((idtype_t)P_PIDFD, (id_t)c->pidfd, &si, WEXITED);
 	while (r < 0 && errno == EINTR);
@@ -263,9 +272,9 @@ struct spawn_exit spawn_reap(struct spawn_child *c)
 		x.code = si.si_status;
 	else if (r == 0)
 		x.signal = si.si_status;
-	(void)close(c->pidfd);
-	if (c->report != NULL)
-		(void)munmap(c->report, REPORT_SIZE);
-	*c = SPAWN_CHILD_NONE;
+	fd_closep(&c->pidfd);
+	fd_closep(&c->report_fd);
+	c->pid = 0;
+	c->missing = (struct jail_missing){ 0 };
 	return x;
 }

@@ -17,6 +17,7 @@
 enum {
 	SPAWN_FDS_MAX = 4,
 	SPAWN_EXIT_FAILED = 120, /* exit code of a child that never became its program */
+	SPAWN_FAILURE_MAX = 500,
 };
 
 enum spawn_netns {
@@ -39,14 +40,14 @@ struct spawn_req {
 	int peer_fd;                          /* the channel's other end, the monitor's; borrowed */
 };
 
-struct spawn_report;
-
 struct spawn_child {
-	pid_t pid;   /* 0: none */
-	int pidfd;   /* readable once it is dead */
-	struct spawn_report *report; /* shared with the child until its exec */
+	pid_t pid;     /* 0: none */
+	int pidfd;     /* readable once it is dead */
+	int report_fd; /* what the child met until its exec; nothing comes when all is well */
+	struct jail_missing missing; /* read from it: layers that its jail lacks, ... */
+	char failure[SPAWN_FAILURE_MAX]; /* ... why it did not become its program, or "" */
 };
-#define SPAWN_CHILD_NONE ((struct spawn_child){ .pid = 0, .pidfd = -1 })
+#define SPAWN_CHILD_NONE ((struct spawn_child){ .pid = 0, .pidfd = -1, .report_fd = -1 })
 
 /* Start a process. 0 or -errno; the child's own failures before exec show as its death with SPAWN_EXIT_FAILED. */
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e) __must_check;
@@ -54,9 +55,8 @@ int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err
 /* The record that a SPAWN_NETNS_LATER child waits for, ahead of any frame. @netns_fd -1: it makes its own. */
 int spawn_send_netns(int peer_fd, int netns_fd) __must_check;
 
-/* What the child's jail lacked when it exec'ed its program; why it did not, or "". Until spawn_reap(). */
-struct jail_missing spawn_missing(const struct spawn_child *c);
-const char *spawn_failure(const struct spawn_child *c);
+/* Read what the child had to report into @c->missing and @c->failure. After its first message, and at its death. */
+void spawn_read_report(struct spawn_child *c);
 
 void spawn_kill(const struct spawn_child *c);
 
@@ -65,7 +65,7 @@ struct spawn_exit {
 	int code;   /* exit code, -1: a signal */
 	int signal; /* 0: it exited */
 };
-/* Collect the dead child (waits; its pidfd is readable) and forget it. */
+/* Collect the dead child (waits; its pidfd is readable) and forget it, except for c->failure. */
 struct spawn_exit spawn_reap(struct spawn_child *c);
 
 #endif

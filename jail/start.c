@@ -28,6 +28,7 @@
 #include "common/fd.h"
 #include "jail/jail.h"
 #include "jail/jail_internal.h"
+#include "jail/monitor_adopt.h"
 #include "jail/programs.h"
 #include "jail/uids.h"
 #include "proto/chan.h"
@@ -47,7 +48,7 @@ struct start {
 	int parent_death_signal;
 	int uid_base; /* -1: keep the uid */
 	struct jail_missing missing;
-	int uid_lock, monitor_exe, vmmd_exe;
+	int uid_lock, vmmd_exe;
 	int vmmd_end, monitor_end;   /* channel */
 	int log_write, log_read;
 	int null_fd;
@@ -73,6 +74,18 @@ static void fill_standard_fds(void)
 	fd_closep(&fd);
 }
 
+/* vmmd reads SIGTERM and SIGINT from a signalfd: blocked from here on, none is lost on the way there. */
+static void block_signals(void)
+{
+	sigset_t blocked;
+
+	jail_pre_default_signals();
+	(void)sigemptyset(&blocked);
+	(void)sigaddset(&blocked, SIGTERM);
+	(void)sigaddset(&blocked, SIGINT);
+	(void)sigprocmask(SIG_SETMASK, &blocked, NULL);
+}
+
 static void claim_uids(struct start *s)
 {
 	struct err e;
@@ -93,12 +106,6 @@ static int prepare(struct start *s, struct err *e)
 {
 	int pair[2], r;
 
-	s->monitor_exe = programs_open("../libexec/cloister", "cloister-monitor", e);
-	if (s->monitor_exe < 0)
-		return s->monitor_exe;
-	s->vmmd_exe = programs_open("../libexec/cloister", "cloister-vmmd", e);
-	if (s->vmmd_exe < 0)
-		return s->vmmd_exe;
 	s->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (s->null_fd < 0)
 		return err_sys(e, -errno, "cannot open \"/dev/null\"");
@@ -118,49 +125,68 @@ static int prepare(struct start *s, struct err *e)
 
 /* --- the child --------------------------------------------------------------------------------------------------------- */
 
+/* Clients wait for apid, and its loader takes as long as the monitor's own exec: so it is started before that. What
+ * fails here is tried again, and reported, by the monitor. */
+static void start_apid(struct start *s, struct monitor_adopt *apid, char *const *argv)
+{
+	struct err e;
+	int pair[2];
+
+	*apid = (struct monitor_adopt){ .channel = -1, .exe = -1, .child = SPAWN_CHILD_NONE };
+	apid->exe = programs_open("../libexec/cloister", "cloister-apid", &e);
+	if (apid->exe < 0 || fd_socketpair(SOCK_SEQPACKET, pair) < 0)
+		return;
+	struct spawn_req req = {
+		.role = JAIL_APID,
+		.self_jailing = true,
+		.exe_fd = apid->exe,
+		.argv = argv,
+		.id = s->uid_base >= 0 ? (uid_t)(s->uid_base + UIDS_SLOT_APID) : JAIL_UID_KEEP,
+		.netns = SPAWN_NETNS_LATER,
+		.netns_fd = -1,
+		.null_fd = s->null_fd,
+		.fds = { pair[0] },
+		.n_fds = 1,
+		.peer_fd = pair[1],
+	};
+	if (spawn_start(&req, &apid->child, &e) == 0)
+		apid->channel = fd_take(&pair[1]);
+	fd_closep(&pair[0]);
+	fd_closep(&pair[1]);
+}
+
+/* "cloister-monitor", what it takes over, the original argv. The descriptors among it survive its exec. */
 static void __attribute__((noreturn)) become_monitor(struct start *s, int argc, char *const *argv)
 {
 	const char **args = calloc((size_t)argc + 3, sizeof(*args));
 	char *const no_env[] = { NULL };
-	char number[16];
+	struct monitor_adopt apid;
+	char words[MONITOR_ADOPT_MAX];
 	struct err e;
 
 	err_clear(&e);
+	jail_pre_ignore_signals();
+	(void)setsid();
+	(void)umask(077);
 	if (args == NULL) {
 		(void)err_sys(&e, -ENOMEM, "cannot start the monitor");
 		fail(STDERR_FILENO, &e);
 	}
-	(void)snprintf(number, sizeof(number), "%d", s->monitor_end);
+	memcpy(args + 2, argv, (size_t)argc * sizeof(*args));
+	args[1] = "cloister-apid";
+	start_apid(s, &apid, (char *const *)(uintptr_t)(args + 1));
 	args[0] = "cloister-monitor";
-	args[1] = number;
-	for (int i = 0; i < argc; i++)
-		args[2 + i] = argv[i];
-	jail_pre_process(true);
-	(void)fcntl(s->monitor_end, F_SETFD, 0);
-	(void)syscall(SYS_execveat, s->monitor_exe, "", (char *const *)(uintptr_t)args, no_env, AT_EMPTY_PATH);
-	(void)err_sys(&e, -errno, "cannot run \"cloister-monitor\"");
+	args[1] = words;
+	monitor_adopt_write(&apid, s->monitor_end, words, sizeof(words));
+	int exe = programs_open("../libexec/cloister", "cloister-monitor", &e);
+	if (exe >= 0) {
+		(void)syscall(SYS_execveat, exe, "", (char *const *)(uintptr_t)args, no_env, AT_EMPTY_PATH);
+		(void)err_sys(&e, -errno, "cannot run \"cloister-monitor\"");
+	}
 	fail(STDERR_FILENO, &e);
 }
 
 /* --- the parent -------------------------------------------------------------------------------------------------------- */
-
-/* Children that are left to vmmd (it may be process 1 of a container) need no waiting. */
-static void default_signals(void)
-{
-	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, sig == SIGPIPE || sig == SIGCHLD ? SIG_IGN : SIG_DFL);
-}
-
-/* vmmd reads SIGTERM and SIGINT from a signalfd: blocked from here on, none is lost on the way there. */
-static void block_signals(void)
-{
-	sigset_t blocked;
-
-	(void)sigemptyset(&blocked);
-	(void)sigaddset(&blocked, SIGTERM);
-	(void)sigaddset(&blocked, SIGINT);
-	(void)sigprocmask(SIG_SETMASK, &blocked, NULL);
-}
 
 /* Everything moves to its place in vmmd; what the client left open stays with the monitor. */
 static int place_fds(struct start *s)
@@ -252,7 +278,11 @@ static void __attribute__((noreturn)) become_vmmd(struct start *s, char *const *
 
 	err_clear(&e);
 	(void)umask(077);
-	default_signals();
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGCHLD, SIG_IGN); /* children that are left to it need no waiting: it may be process 1 of a container */
+	s->vmmd_exe = programs_open("../libexec/cloister", "cloister-vmmd", &e);
+	if (s->vmmd_exe < 0)
+		fail(STDERR_FILENO, &e);
 	r = place_fds(s);
 	if (r < 0) {
 		(void)err_sys(&e, r, "placing descriptors");
@@ -280,8 +310,7 @@ static void __attribute__((noreturn)) become_vmmd(struct start *s, char *const *
 
 int main(int argc, char **argv)
 {
-	struct start s = { .start_mono_ns = clock_mono_ns(), .uid_lock = -1, .monitor_exe = -1, .vmmd_exe = -1,
-			   .vmmd_end = -1, .monitor_end = -1, .log_write = -1, .log_read = -1, .null_fd = -1 };
+	struct start s = { .start_mono_ns = clock_mono_ns(), .uid_lock = -1, .vmmd_exe = -1, .vmmd_end = -1, .monitor_end = -1, .log_write = -1, .log_read = -1, .null_fd = -1 };
 	struct err e;
 
 	(void)prctl(PR_GET_PDEATHSIG, &s.parent_death_signal);

@@ -195,7 +195,7 @@ static void __attribute__((noreturn)) become_monitor(int channel, int exe, int b
 
 	(void)snprintf(number, sizeof(number), "%d", channel);
 	(void)snprintf(uid, sizeof(uid), "%d", base);
-	jail_pre_process(true);
+	jail_pre_ignore_signals();
 	(void)fcntl(channel, F_SETFD, 0);
 	(void)syscall(SYS_execveat, exe, "", args, no_env, AT_EMPTY_PATH);
 	die("execveat", NULL);

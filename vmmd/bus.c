@@ -14,7 +14,8 @@ void bus_init(struct bus *b)
 	b->n = 0;
 }
 
-int bus_add(struct bus *b, uint64_t base, uint64_t len, const struct bus_ops *ops, void *dev, const char *name)
+int bus_add(struct bus *b, uint64_t base, uint64_t len, const struct bus_ops *ops, void *dev,
+	    const char *name)
 {
 	uint64_t end;
 	unsigned at = 0;
@@ -30,7 +31,9 @@ int bus_add(struct bus *b, uint64_t base, uint64_t len, const struct bus_ops *op
 	if (at < b->n && b->r[at].base < end)
 		return -EINVAL;
 	memmove(&b->r[at + 1], &b->r[at], (b->n - at) * sizeof(b->r[0]));
-	b->r[at] = (struct bus_region){ .base = base, .len = len, .ops = ops, .dev = dev, .name = name };
+	b->r[at] = (struct bus_region){
+		.base = base, .len = len, .ops = ops, .dev = dev, .name = name
+	};
 	b->n++;
 	return 0;
 }

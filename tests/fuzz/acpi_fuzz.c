@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * ACPI from both sides: the registers, driven by a guest, and the tables of any machine, in a buffer of any size: either
- * they are refused or every length and checksum holds.
+ * ACPI from both sides: the registers, driven by a guest, and the tables of any machine, in a
+ * buffer of any size: either they are refused or every length and checksum holds.
  */
 #include "common/buf.h"
 #include "tests/fuzz/ops.h"

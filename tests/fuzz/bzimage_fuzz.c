@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * bzImages, an initramfs beside them and the zero page that follows. The first byte picks the guest's RAM, the next four
- * are the size of the initramfs, the rest is the file.
+ * bzImages, an initramfs beside them and the zero page that follows. The first byte picks the
+ * guest's RAM, the next four are the size of the initramfs, the rest is the file.
  */
 #include <stdint.h>
 
@@ -12,22 +12,29 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void place_initramfs(const struct memmap *map, const struct boot_kernel *kernel, uint64_t bytes, uint64_t *gpa)
+static void place_initramfs(const struct memmap *map, const struct boot_kernel *kernel,
+			    uint64_t bytes, uint64_t *gpa)
 {
 	struct image_mem m;
 
 	image_mem_init(&m, map, NULL, bytes);
 	if (loader_load_initramfs(&m.img, map, kernel, gpa, NULL) < 0)
 		return;
-	image_promise(*gpa + bytes <= 3 * GIB && (*gpa >= kernel->end || *gpa + bytes <= kernel->start));
+	image_promise(*gpa + bytes <= 3 * GIB &&
+		      (*gpa >= kernel->end || *gpa + bytes <= kernel->start));
 }
 
-static void write_params(const struct memmap *map, const struct boot_kernel *kernel, uint64_t gpa, uint64_t bytes)
+static void write_params(const struct memmap *map, const struct boot_kernel *kernel, uint64_t gpa,
+			 uint64_t bytes)
 {
 	static uint8_t ram[0x30000];
 	struct gmem gm = { 0 };
 	const struct boot_params p = {
-		.map = map, .kernel = kernel, .cmdline = "fuzz", .initramfs_gpa = gpa, .initramfs_size = bytes,
+		.map = map,
+		.kernel = kernel,
+		.cmdline = "fuzz",
+		.initramfs_gpa = gpa,
+		.initramfs_size = bytes,
 	};
 
 	image_promise(gmem_add(&gm, 0, sizeof(ram), ram) == 0);
@@ -54,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	image_promise((r < 0) == (err_count(&e) > 0));
 	if (r < 0)
 		return 0;
-	image_promise(m.n_loads == 1 && kernel.entry == m.load[0].gpa && kernel.end >= kernel.start + m.load[0].len);
+	image_promise(m.n_loads == 1 && kernel.entry == m.load[0].gpa &&
+		      kernel.end >= kernel.start + m.load[0].len);
 	place_initramfs(&map, &kernel, bytes, &gpa);
 	write_params(&map, &kernel, gpa, gpa != 0 ? bytes : 0);
 	return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* CMOS ports at any time of any year: every clock register is BCD in its range, and reset needs its one sequence. */
+/* CMOS ports at any time of any year: every clock register is BCD in its range, and reset needs its
+ * one sequence. */
 #include "tests/fuzz/ops.h"
 #include "vmmd/legacy/cmos.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* ELF kernels: the first byte picks the guest's RAM, the rest is the file. image_mem.h checks the loader's promises. */
+/* ELF kernels: the first byte picks the guest's RAM, the rest is the file. image_mem.h checks the
+ * loader's promises. */
 #include <stdint.h>
 
 #include "common/units.h"
@@ -21,7 +22,8 @@ static void load(const struct memmap *map, const uint8_t *file, size_t size)
 	image_promise((r < 0) == (err_count(&e) > 0));
 	if (r < 0 || kernel.proto != BOOT_PVH)
 		return;
-	image_promise(kernel.start < kernel.end && kernel.entry >= kernel.start && kernel.entry < kernel.end);
+	image_promise(kernel.start < kernel.end && kernel.entry >= kernel.start &&
+		      kernel.entry < kernel.end);
 	image_promise(memmap_is_ram(map, kernel.entry, 1) && m.n_loads > 0);
 }
 

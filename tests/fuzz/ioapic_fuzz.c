@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The I/O APIC under any sequence of accesses, pulses and EOIs: routes say what the entries say, messages go to the APIC
- * window only, nothing is delivered through a masked pin, and read-only bits hold.
+ * The I/O APIC under any sequence of accesses, pulses and EOIs: routes say what the entries say,
+ * messages go to the APIC window only, nothing is delivered through a masked pin, and read-only
+ * bits hold.
  */
 #include "tests/fuzz/ops.h"
 #include "vmmd/legacy/ioapic.h"
@@ -17,7 +18,8 @@ static struct {
 static void set_route(void *arg, unsigned pin, bool masked, uint64_t addr, uint32_t data)
 {
 	(void)arg;
-	ops_promise(pin < IOAPIC_PINS && (addr & ~UINT64_C(0xFFFFF)) == 0xFEE00000 && (data & ~0xC7FFu) == 0);
+	ops_promise(pin < IOAPIC_PINS && (addr & ~UINT64_C(0xFFFFF)) == 0xFEE00000 &&
+		    (data & ~0xC7FFu) == 0);
 	route[pin].unmasked = !masked;
 	route[pin].addr = addr;
 	route[pin].data = data;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Both ways to configuration space: read-only bits stay, absent functions stay absent, the two ways agree, and a
- * function only ever sees whole bytes of a register that exists.
+ * Both ways to configuration space: read-only bits stay, absent functions stay absent, the two ways
+ * agree, and a function only ever sees whole bytes of a register that exists.
  */
 #include "tests/fuzz/ops.h"
 #include "vmmd/bus.h"
@@ -95,10 +95,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		unsigned len = 1 + (op & 15);
 
 		if ((op & 0x40) != 0)
-			access_bus(&pio, MECH1 - 4 + ops_take(&o, 1) % 16, len, (op & 0x80) != 0, ops_take(&o, 4));
-		else
-			access_bus(&mmio, ECAM - 16 + ops_take(&o, 3) % (PCI_ECAM_BYTES + 32), len, (op & 0x80) != 0,
+			access_bus(&pio, MECH1 - 4 + ops_take(&o, 1) % 16, len, (op & 0x80) != 0,
 				   ops_take(&o, 4));
+		else
+			access_bus(&mmio, ECAM - 16 + ops_take(&o, 3) % (PCI_ECAM_BYTES + 32), len,
+				   (op & 0x80) != 0, ops_take(&o, 4));
 	}
 	check(&pio, &mmio);
 	pci_segment_fini(&seg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A driver and the host on one 16550, by turns: what was sent comes out complete and in order, THRE tells the truth about
- * room, and the queues keep their bounds.
+ * A driver and the host on one 16550, by turns: what was sent comes out complete and in order, THRE
+ * tells the truth about room, and the queues keep their bounds.
  */
 #include <linux/serial_reg.h>
 
@@ -59,7 +59,8 @@ static void drain(struct serial *s, size_t most)
 	serial_tx_consume(s, n);
 }
 
-/* A burst that fills the ring needs more than a fuzzer's few bytes. What doesn't fit is lost from its end. */
+/* A burst that fills the ring needs more than a fuzzer's few bytes. What doesn't fit is lost from
+ * its end. */
 static void burst(struct serial *s, size_t n)
 {
 	uint64_t lost = serial_tx_overruns(s);

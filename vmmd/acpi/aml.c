@@ -49,7 +49,7 @@ int aml_finish(struct aml *a)
 	return a->out->error;
 }
 
-/* --- containers ------------------------------------------------------------------------------------------------ */
+/* --- containers --- */
 
 static void begin(struct aml *a)
 {
@@ -57,7 +57,8 @@ static void begin(struct aml *a)
 	a->open[a->depth++] = a->out->len;
 }
 
-/* Package length (20.2.4): counts itself. Returns its size for @content bytes after it, and its bytes. */
+/* Package length (20.2.4): counts itself. Returns its size for @content bytes after it, and its
+ * bytes. */
 static unsigned package_length(size_t content, uint8_t enc[4])
 {
 	unsigned n = 1;
@@ -93,7 +94,7 @@ void aml_end(struct aml *a)
 	memcpy(b->p + at, enc, n);
 }
 
-/* --- names ----------------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 static bool is_name_char(char c, bool first)
 {
@@ -129,7 +130,7 @@ void aml_path(struct aml *a, const char *name)
 	}
 }
 
-/* --- data ------------------------------------------------------------------------------------------------------ */
+/* --- data --- */
 
 void aml_int(struct aml *a, uint64_t v)
 {
@@ -205,7 +206,7 @@ void aml_package(struct aml *a, uint8_t elements)
 	wbuf_u8(a->out, elements);
 }
 
-/* --- named objects --------------------------------------------------------------------------------------------- */
+/* --- named objects --- */
 
 void aml_name(struct aml *a, const char *name)
 {
@@ -277,7 +278,7 @@ void aml_field_unit(struct aml *a, const char *name, uint8_t bits)
 	wbuf_u8(a->out, bits);
 }
 
-/* --- terms ----------------------------------------------------------------------------------------------------- */
+/* --- terms --- */
 
 void aml_arg(struct aml *a, unsigned n)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The objects of the DSDT. What has no registers behind it yet (PCI, CPU and memory hot-plug) isn't published: a guest
- * would poke at addresses that nobody answers.
+ * The objects of the DSDT. What has no registers behind it yet (PCI, CPU and memory hot-plug) isn't
+ * published: a guest would poke at addresses that nobody answers.
  */
 #include "vmmd/acpi/dsdt.h"
 
@@ -25,7 +25,8 @@ enum {
 
 /* PCI Firmware 3.3 4.6: E5C937D0-3553-4D7A-9117-EA4D19C3434D */
 static const uint8_t pci_dsm_uuid[16] = {
-	0xE5, 0xC9, 0x37, 0xD0, 0x35, 0x53, 0x4D, 0x7A, 0x91, 0x17, 0xEA, 0x4D, 0x19, 0xC3, 0x43, 0x4D,
+	0xE5, 0xC9, 0x37, 0xD0, 0x35, 0x53, 0x4D, 0x7A,
+	0x91, 0x17, 0xEA, 0x4D, 0x19, 0xC3, 0x43, 0x4D,
 };
 
 /* Method(name) { Return(v) } */

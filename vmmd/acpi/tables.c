@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Hardware-reduced ACPI (ACPI 6.5 4.1): no SCI, no PM1 blocks, no FACS. Tables lie back to back behind the RSDP, the
- * XSDT last.
+ * Hardware-reduced ACPI (ACPI 6.5 4.1): no SCI, no PM1 blocks, no FACS. Tables lie back to back
+ * behind the RSDP, the XSDT last.
  */
 #include "vmmd/acpi/tables.h"
 
@@ -191,9 +191,11 @@ static void complete_rsdp(struct wbuf *b, size_t at, uint64_t xsdt)
 static int check_cfg(const struct acpi_cfg *cfg, struct err *e)
 {
 	if (cfg->boot_vcpus == 0 || cfg->boot_vcpus > cfg->max_vcpus)
-		return err_set(e, -EINVAL, "%" PRIu32 " boot vCPUs of %" PRIu32 " at most", cfg->boot_vcpus, cfg->max_vcpus);
+		return err_set(e, -EINVAL, "%" PRIu32 " boot vCPUs of %" PRIu32 " at most",
+			       cfg->boot_vcpus, cfg->max_vcpus);
 	if (cfg->max_vcpus > ACPI_VCPUS_MAX)
-		return err_set(e, -EINVAL, "%" PRIu32 " vCPUs are more than ACPI names provide for (%d)",
+		return err_set(e, -EINVAL,
+			       "%" PRIu32 " vCPUs are more than ACPI names provide for (%d)",
 			       cfg->max_vcpus, ACPI_VCPUS_MAX);
 	return 0;
 }

@@ -21,8 +21,10 @@ struct acpi_cfg {
 	uint64_t ged; /* address of the GED status register */
 };
 
-/* Appends RSDP, DSDT, FADT, MADT, MCFG, XSDT without gaps, as they lie at @gpa. -EINVAL: vCPU counts; wbuf's error. */
-int acpi_build(uint64_t gpa, const struct acpi_cfg *cfg, struct wbuf *out, struct err *e) __must_check;
+/* Appends RSDP, DSDT, FADT, MADT, MCFG, XSDT without gaps, as they lie at @gpa. -EINVAL: vCPU
+ * counts; wbuf's error. */
+int acpi_build(uint64_t gpa, const struct acpi_cfg *cfg, struct wbuf *out,
+	       struct err *e) __must_check;
 
 /* The DSDT alone. */
 int acpi_build_dsdt(const struct acpi_cfg *cfg, struct wbuf *out) __must_check;

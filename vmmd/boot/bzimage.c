@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Linux x86 boot protocol (Documentation/arch/x86/boot.rst). Offsets below are those of the file and of the zero page
- * alike: the setup header lies at 0x1F1 in both.
+ * Linux x86 boot protocol (Documentation/arch/x86/boot.rst). Offsets below are those of the file
+ * and of the zero page alike: the setup header lies at 0x1F1 in both.
  */
 #include "vmmd/boot/bzimage.h"
 
@@ -72,7 +72,9 @@ static int read_header(const struct boot_image *img, struct boot_kernel *k, stru
 	uint64_t len = img->size < HDR_MAX_END ? img->size : HDR_MAX_END;
 
 	if (img->size < HDR_MIN_END)
-		return err_set(e, -ENOEXEC, "neither an ELF file nor a bzImage: only %" PRIu64 " bytes", img->size);
+		return err_set(e, -ENOEXEC,
+			       "neither an ELF file nor a bzImage: only %" PRIu64 " bytes",
+			       img->size);
 	len -= HDR_START;
 	int r = img->read_at(img->ctx, HDR_START, k->header, len);
 	if (r < 0)
@@ -91,7 +93,8 @@ static int read_header(const struct boot_image *img, struct boot_kernel *k, stru
 static int check_header(const struct boot_kernel *k, struct err *e)
 {
 	if (hdr_u16(k, HDR_VERSION) < VERSION_MIN)
-		return err_set(e, -ENOEXEC, "bzImage boot protocol 0x%04x is older than 2.00", hdr_u16(k, HDR_VERSION));
+		return err_set(e, -ENOEXEC, "bzImage boot protocol 0x%04x is older than 2.00",
+			       hdr_u16(k, HDR_VERSION));
 	if ((hdr_u8(k, HDR_LOADFLAGS) & LOADED_HIGH) == 0)
 		return err_set(e, -ENOEXEC, "kernel is a zImage, made to be loaded below 1 MiB");
 	if (hdr_u32(k, HDR_CODE32_START) < LAYOUT_HIGH_RAM)
@@ -100,14 +103,17 @@ static int check_header(const struct boot_kernel *k, struct err *e)
 	return 0;
 }
 
-/* The kernel unpacks itself into init_size bytes at its preferred address before it looks at any memory map. Sets
- * k->end to what must be RAM and free; k->start and the loaded length are known. */
-static int reserve_run_time(const struct memmap *map, uint64_t loaded, struct boot_kernel *k, struct err *e)
+/* The kernel unpacks itself into init_size bytes at its preferred address before it looks at any
+ * memory map. Sets k->end to what must be RAM and free; k->start and the loaded length are
+ * known. */
+static int reserve_run_time(const struct memmap *map, uint64_t loaded, struct boot_kernel *k,
+			    struct err *e)
 {
 	uint64_t pref, size, end;
 
 	k->end = k->start + loaded;
-	if (hdr_u16(k, HDR_VERSION) < VERSION_INIT_SIZE || k->header_len < HDR_INIT_SIZE + 4 - HDR_START)
+	if (hdr_u16(k, HDR_VERSION) < VERSION_INIT_SIZE ||
+	    k->header_len < HDR_INIT_SIZE + 4 - HDR_START)
 		return 0;
 	pref = hdr_u64(k, HDR_PREF_ADDRESS);
 	size = hdr_u32(k, HDR_INIT_SIZE);
@@ -116,25 +122,32 @@ static int reserve_run_time(const struct memmap *map, uint64_t loaded, struct bo
 	if (pref < k->start) /* it moves up from where it was loaded, never down */
 		pref = k->start;
 	if (ovf_add_u64(pref, size, &end) < 0 || !memmap_is_ram(map, pref, size))
-		return err_set(e, -ENOSPC, "bzImage needs 0x%" PRIx64 " bytes at 0x%" PRIx64
-			       " to unpack, which is not guest RAM", size, pref);
+		return err_set(e, -ENOSPC,
+			       "bzImage needs 0x%" PRIx64 " bytes at 0x%" PRIx64
+			       " to unpack, which is not guest RAM",
+			       size, pref);
 	if (end > k->end)
 		k->end = end;
 	return 0;
 }
 
-static int load_payload(const struct boot_image *img, const struct memmap *map, struct boot_kernel *k, struct err *e)
+static int load_payload(const struct boot_image *img, const struct memmap *map,
+			struct boot_kernel *k, struct err *e)
 {
-	unsigned sects = hdr_u8(k, HDR_SETUP_SECTS) != 0 ? hdr_u8(k, HDR_SETUP_SECTS) : SETUP_SECTS_DEFAULT;
+	unsigned sects =
+		hdr_u8(k, HDR_SETUP_SECTS) != 0 ? hdr_u8(k, HDR_SETUP_SECTS) : SETUP_SECTS_DEFAULT;
 	uint64_t off = (uint64_t)(sects + 1) * SECTOR;
 
 	if (off >= img->size)
-		return err_set(e, -ENOEXEC, "bzImage claims %u setup sectors but ends after %" PRIu64 " bytes", sects,
-			       img->size);
+		return err_set(e, -ENOEXEC,
+			       "bzImage claims %u setup sectors but ends after %" PRIu64 " bytes",
+			       sects, img->size);
 	uint64_t len = img->size - off;
 	k->start = k->entry = hdr_u32(k, HDR_CODE32_START);
 	if (!memmap_is_ram(map, k->start, len))
-		return err_set(e, -ENOSPC, "kernel of 0x%" PRIx64 " bytes at 0x%" PRIx64 " does not fit into guest RAM",
+		return err_set(e, -ENOSPC,
+			       "kernel of 0x%" PRIx64 " bytes at 0x%" PRIx64
+			       " does not fit into guest RAM",
 			       len, k->start);
 	int r = reserve_run_time(map, len, k, e);
 	if (r < 0)
@@ -143,7 +156,8 @@ static int load_payload(const struct boot_image *img, const struct memmap *map, 
 	return r < 0 ? err_sys(e, r, "cannot load the kernel") : 0;
 }
 
-int bzimage_load(const struct boot_image *img, const struct memmap *map, struct boot_kernel *out, struct err *e)
+int bzimage_load(const struct boot_image *img, const struct memmap *map, struct boot_kernel *out,
+		 struct err *e)
 {
 	int r;
 

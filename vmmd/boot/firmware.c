@@ -49,7 +49,8 @@ static int write_smbios(const struct gmem *gm, uint64_t *end, struct err *e)
 }
 
 /* Guests that have ACPI don't need it, so what it can't tell is no reason to fail. */
-static int write_mptable(const struct gmem *gm, const struct firmware_cfg *cfg, uint64_t after, struct err *e)
+static int write_mptable(const struct gmem *gm, const struct firmware_cfg *cfg, uint64_t after,
+			 struct err *e)
 {
 	uint64_t gpa = (after + 16) & ~UINT64_C(15);
 	uint32_t highest = cpuid_x2apic_id(&cfg->topo, cfg->max_vcpus - 1);

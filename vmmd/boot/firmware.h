@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The tables a PC's firmware would leave in memory, besides what the boot protocol has: one call writes all. */
+/* The tables a PC's firmware would leave in memory, besides what the boot protocol has: one call
+ * writes all. */
 #ifndef VMMD_BOOT_FIRMWARE_H
 #define VMMD_BOOT_FIRMWARE_H
 
@@ -19,7 +20,9 @@ struct firmware_cfg {
 	bool serial; /* COM1 exists */
 };
 
-/* GDT and IDT, EBDA pointer, ACPI, SMBIOS, MP table. -ENOSPC: too many vCPUs for the room; -EFAULT: no RAM. */
-int firmware_write(const struct gmem *gm, const struct firmware_cfg *cfg, struct err *e) __must_check;
+/* GDT and IDT, EBDA pointer, ACPI, SMBIOS, MP table. -ENOSPC: too many vCPUs for the room; -EFAULT:
+ * no RAM. */
+int firmware_write(const struct gmem *gm, const struct firmware_cfg *cfg,
+		   struct err *e) __must_check;
 
 #endif

@@ -11,7 +11,8 @@
 
 enum { PAGE = 4096 };
 
-int loader_load_kernel(const struct boot_image *img, const struct memmap *map, struct boot_kernel *out, struct err *e)
+int loader_load_kernel(const struct boot_image *img, const struct memmap *map,
+		       struct boot_kernel *out, struct err *e)
 {
 	uint8_t magic[4] = { 0 };
 
@@ -28,20 +29,23 @@ int loader_load_kernel(const struct boot_image *img, const struct memmap *map, s
 	return elf_has_magic(magic) ? elf_load(img, map, out, e) : bzimage_load(img, map, out, e);
 }
 
-int loader_load_initramfs(const struct boot_image *img, const struct memmap *map, const struct boot_kernel *kernel,
-			  uint64_t *gpa, struct err *e)
+int loader_load_initramfs(const struct boot_image *img, const struct memmap *map,
+			  const struct boot_kernel *kernel, uint64_t *gpa, struct err *e)
 {
 	uint64_t ram = map->ram[0].size;
 
 	if (img->size == 0)
 		return err_set(e, -EINVAL, "the file is empty");
 	if (img->size > ram - LAYOUT_HIGH_RAM)
-		return err_set(e, -ENOSPC, "%" PRIu64 " bytes do not fit into the %" PRIu64 " bytes of guest RAM below 3 GiB",
+		return err_set(e, -ENOSPC,
+			       "%" PRIu64 " bytes do not fit into the %" PRIu64
+			       " bytes of guest RAM below 3 GiB",
 			       img->size, ram);
 	uint64_t at = (ram - img->size) & ~(uint64_t)(PAGE - 1);
 	/* The kernel may lie above it: then only its start counts. */
 	if (at < LAYOUT_HIGH_RAM || (at < kernel->end && at + img->size > kernel->start))
-		return err_set(e, -ENOSPC, "%" PRIu64 " bytes do not fit into guest RAM beside the kernel, which ends at 0x%" PRIx64,
+		return err_set(e, -ENOSPC,
+			       "%" PRIu64 " bytes do not fit beside the kernel, which ends at 0x%" PRIx64,
 			       img->size, kernel->end);
 	int r = img->load(img->ctx, 0, at, img->size);
 	if (r < 0)

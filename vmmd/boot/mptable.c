@@ -60,7 +60,8 @@ static void ioapic(struct wbuf *b)
 }
 
 /* From bus 0, polarity and trigger mode as the bus has them. */
-static void interrupt(struct wbuf *b, uint8_t entry, uint8_t type, uint8_t irq, uint8_t apic, uint8_t pin)
+static void interrupt(struct wbuf *b, uint8_t entry, uint8_t type, uint8_t irq, uint8_t apic,
+		      uint8_t pin)
 {
 	wbuf_u8(b, entry);
 	wbuf_u8(b, type);
@@ -121,7 +122,8 @@ static unsigned entries(struct wbuf *b, const struct cpuid_topology *topo, uint3
 	return boot_vcpus + 2 + ISA_IRQS + 2;
 }
 
-int mptable_build(uint64_t gpa, const struct cpuid_topology *topo, uint32_t boot_vcpus, struct wbuf *out)
+int mptable_build(uint64_t gpa, const struct cpuid_topology *topo, uint32_t boot_vcpus,
+		  struct wbuf *out)
 {
 	floating_pointer(out, gpa + FLOATING_BYTES);
 	size_t at = out->len;

@@ -8,8 +8,9 @@
 #include "common/buf.h"
 #include "vmmd/arch/x86_64/cpuid.h"
 
-/* Appends floating pointer and table as they lie at @gpa. wbuf's error. APIC ids above 253 can't be told here: the
- * caller leaves the table out then. */
-int mptable_build(uint64_t gpa, const struct cpuid_topology *topo, uint32_t boot_vcpus, struct wbuf *out) __must_check;
+/* Appends floating pointer and table as they lie at @gpa. wbuf's error. APIC ids above 253 can't be
+ * told here: the caller leaves the table out then. */
+int mptable_build(uint64_t gpa, const struct cpuid_topology *topo, uint32_t boot_vcpus,
+		  struct wbuf *out) __must_check;
 
 #endif

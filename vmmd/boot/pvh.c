@@ -73,4 +73,5 @@ int pvh_write_params(const struct gmem *gm, const struct boot_params *p, struct 
 
 _Static_assert(LAYOUT_PVH_START_INFO + START_INFO_BYTES <= LAYOUT_PVH_MODLIST, "start info");
 _Static_assert(LAYOUT_PVH_MODLIST + MODULE_BYTES <= LAYOUT_PVH_MEMMAP, "module list");
-_Static_assert(LAYOUT_PVH_MEMMAP + MEMMAP_E820_MAX * MEMMAP_ENTRY_BYTES <= LAYOUT_CMDLINE, "memory map");
+_Static_assert(LAYOUT_PVH_MEMMAP + MEMMAP_E820_MAX * MEMMAP_ENTRY_BYTES <= LAYOUT_CMDLINE,
+	       "memory map");

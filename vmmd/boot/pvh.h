@@ -5,6 +5,7 @@
 
 #include "vmmd/boot/loader.h"
 
-int pvh_write_params(const struct gmem *gm, const struct boot_params *p, struct err *e) __must_check;
+int pvh_write_params(const struct gmem *gm, const struct boot_params *p,
+		     struct err *e) __must_check;
 
 #endif

@@ -45,7 +45,8 @@ static void pm_timer_read(void *dev, uint64_t off, void *data, unsigned len)
 
 	if (off != 0 || len != sizeof(uint32_t))
 		return;
-	/* Whole seconds apart from the rest: the product would overflow after an hour and a half. */
+	/* Whole seconds apart from the rest: the product would overflow after an hour and a
+	 * half. */
 	uint64_t ns = t->now_ns() - t->start_ns;
 	uint64_t s = ns / UINT64_C(1000000000), rest = ns % UINT64_C(1000000000);
 	uint32_t ticks = (uint32_t)(s * PM_TIMER_HZ + rest * PM_TIMER_HZ / UINT64_C(1000000000));
@@ -68,7 +69,8 @@ void ged_notify(struct ged *g, enum ged_bit bit)
 	g->raise_irq(g->arg);
 }
 
-/* Reading takes the events away, all in one: two processors that read at once share them without loss. */
+/* Reading takes the events away, all in one: two processors that read at once share them without
+ * loss. */
 static void ged_read(void *dev, uint64_t off, void *data, unsigned len)
 {
 	struct ged *g = dev;

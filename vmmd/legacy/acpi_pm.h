@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Registers of hardware-reduced ACPI: the sleep/reset byte, the power-management timer and the status byte of the
- * generic event device.
+ * Registers of hardware-reduced ACPI: the sleep/reset byte, the power-management timer and the
+ * status byte of the generic event device.
  */
 #ifndef VMMD_LEGACY_ACPI_PM_H
 #define VMMD_LEGACY_ACPI_PM_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The clock registers are made from the host's wall clock at each read, in UTC, BCD and 24-hour form, and can't be set.
- * The latch is compared whole, NMI bit included, so a time register read with that bit set is plain RAM.
+ * The clock registers are made from the host's wall clock at each read, in UTC, BCD and 24-hour
+ * form, and can't be set. The latch is compared whole, NMI bit included, so a time register read
+ * with that bit set is plain RAM.
  */
 #include "vmmd/legacy/cmos.h"
 
@@ -23,9 +24,9 @@ enum {
 	REG_B = 0x0B,
 	REG_D = 0x0D,
 	REG_CENTURY = 0x32,
-	REG_EXT_MEM_LOW = 0x34,   /* RAM from 16 MiB to 4 GiB, 64 KiB units, 16 bits */
-	REG_HIGH_MEM_LOW = 0x5B,  /* RAM above 4 GiB, 64 KiB units, 24 bits */
-	INDEX_SHUTDOWN = 0x8F,    /* with the NMI bit: how firmware arms a soft reset */
+	REG_EXT_MEM_LOW = 0x34,  /* RAM from 16 MiB to 4 GiB, 64 KiB units, 16 bits */
+	REG_HIGH_MEM_LOW = 0x5B, /* RAM above 4 GiB, 64 KiB units, 24 bits */
+	INDEX_SHUTDOWN = 0x8F,   /* with the NMI bit: how firmware arms a soft reset */
 	INDEX_MASK = 0x7F,
 	A_DIVIDER_32KHZ = 0x20,
 	A_UPDATING = 0x80,
@@ -34,12 +35,14 @@ enum {
 };
 #define UPDATE_NS 244000 /* MC146818: the registers change within 244 us after this bit rises */
 
+/* Month and day count from 1, the weekday from 0 = Sunday. */
 struct civil {
-	unsigned year, month, day, weekday, hour, minute, second; /* month and day from 1, weekday from 0 = Sunday */
+	unsigned year, month, day, weekday, hour, minute, second;
 };
 
-/* Gregorian calendar from seconds since 1970. Not gmtime_r(): it reads the time zone file at its first use, which
- * no file system is there for. Counts in 400-year eras that begin on 1 March 0000, so that a leap day ends a year. */
+/* Gregorian calendar from seconds since 1970. Not gmtime_r(): it reads the time zone file at its
+ * first use, which no file system is there for. Counts in 400-year eras that begin on 1 March 0000,
+ * so that a leap day ends a year. */
 static void civil_from_unix(int64_t t, struct civil *c)
 {
 	const int64_t day_s = 86400, era_days = 146097, epoch = 719468;
@@ -83,8 +86,8 @@ static void put_le(uint8_t *p, uint64_t v, unsigned bytes)
 		p[i] = (uint8_t)(v >> (8 * i));
 }
 
-void cmos_init(struct cmos *c, uint64_t ram_below_4g, uint64_t ram_above_4g, const struct platform_sink *sink,
-	       void (*now)(struct timespec *ts))
+void cmos_init(struct cmos *c, uint64_t ram_below_4g, uint64_t ram_above_4g,
+	       const struct platform_sink *sink, void (*now)(struct timespec *ts))
 {
 	const uint64_t unit = 64 * KIB;
 	uint64_t ext = ram_below_4g > 16 * MIB ? (ram_below_4g - 16 * MIB) / unit : 0;
@@ -129,7 +132,7 @@ static uint8_t read_index(const struct cmos *c, uint8_t index)
 	case REG_CENTURY:
 		return bcd(t.year / 100);
 	case REG_A:
-		return ts.tv_nsec >= 1000000000 - UPDATE_NS ? A_DIVIDER_32KHZ | A_UPDATING : A_DIVIDER_32KHZ;
+		return A_DIVIDER_32KHZ | (ts.tv_nsec >= 1000000000 - UPDATE_NS ? A_UPDATING : 0);
 	case REG_D:
 		return D_BATTERY_GOOD;
 	}

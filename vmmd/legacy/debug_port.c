@@ -20,9 +20,14 @@ static void log_line(void *arg, const char *text)
 	log_info("%s", text);
 }
 
-void debug_port_init(struct debug_port *d, uint64_t start_ns, void (*line)(void *arg, const char *text), void *arg)
+void debug_port_init(struct debug_port *d, uint64_t start_ns,
+		     void (*line)(void *arg, const char *text), void *arg)
 {
-	*d = (struct debug_port){ .start_ns = start_ns, .line = line != NULL ? line : log_line, .arg = arg };
+	*d = (struct debug_port){
+		.start_ns = start_ns,
+		.line = line != NULL ? line : log_line,
+		.arg = arg,
+	};
 }
 
 static void debug_port_write(void *dev, uint64_t off, const void *data, unsigned len)
@@ -36,12 +41,14 @@ static void debug_port_write(void *dev, uint64_t off, const void *data, unsigned
 		return;
 	uint8_t code = *(const uint8_t *)data;
 	uint64_t us = (clock_mono_ns() - d->start_ns) / 1000;
-	(void)str_fmt(text, sizeof(text), "debug port: %s code 0x%02x at %llu.%06llu s", stage(code), code,
-		      (unsigned long long)(us / 1000000), (unsigned long long)(us % 1000000));
+	(void)str_fmt(text, sizeof(text), "debug port: %s code 0x%02x at %llu.%06llu s",
+		      stage(code), code, (unsigned long long)(us / 1000000),
+		      (unsigned long long)(us % 1000000));
 	if (suppressed > 0) {
 		char more[sizeof(text) + 48];
 
-		(void)str_fmt(more, sizeof(more), "%s (%u codes before it left out)", text, suppressed);
+		(void)str_fmt(more, sizeof(more), "%s (%u codes before it left out)", text,
+			      suppressed);
 		d->line(d->arg, more);
 	} else {
 		d->line(d->arg, text);
@@ -67,5 +74,6 @@ static void fw_debug_read(void *dev, uint64_t off, void *data, unsigned len)
 		*(uint8_t *)data = FW_DEBUG_PRESENT;
 }
 
-/* TODO: when firmware is served, its text goes to stdout by way of cloister-console. Until then writes are dropped. */
+/* TODO: when firmware is served, its text goes to stdout by way of cloister-console. Until then
+ * writes are dropped. */
 const struct bus_ops fw_debug_bus_ops = { .read = fw_debug_read };

@@ -4,8 +4,8 @@
 enum {
 	OFF_PORT_B = 0,  /* 0x61 */
 	OFF_COMMAND = 3, /* 0x64 */
-	/* Output of PIT channel 2. There is no PIT: a guest that calibrates against it must see the wait end at once,
-	 * or it waits for ever. */
+	/* Output of PIT channel 2. There is no PIT: a guest that calibrates against it must see the
+	 * wait end at once, or it waits for ever. */
 	PORT_B_TIMER2_OUT = 0x20,
 	COMMAND_PULSE_RESET = 0xFE,
 };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Register writes change an entry under the mutex; the route that follows from it is set without the mutex, because
- * that is an ioctl that sleeps. Pins whose route is to be set are marked in "stale", and one thread at a time (the
- * "applier") works them off. A second vCPU that changes an entry meanwhile marks it and goes on: the applier looks
- * again before it leaves. So routes are never set in a wrong order and the last state wins.
+ * Register writes change an entry under the mutex; the route that follows from it is set without
+ * the mutex, because that is an ioctl that sleeps. Pins whose route is to be set are marked in
+ * "stale", and one thread at a time (the "applier") works them off. A second vCPU that changes an
+ * entry meanwhile marks it and goes on: the applier looks again before it leaves. So routes are
+ * never set in a wrong order and the last state wins.
  */
 #include "vmmd/legacy/ioapic.h"
 
@@ -25,18 +26,18 @@ enum {
 };
 
 /* Redirection entry (82093AA 3.2.4) */
-#define RTE_VECTOR UINT64_C(0xFF)
+#define RTE_VECTOR              UINT64_C(0xFF)
 #define RTE_DELIVERY_MODE_SHIFT 8
-#define RTE_DELIVERY_MODE UINT64_C(0x700)
-#define RTE_LOGICAL UINT64_C(0x800)
-#define RTE_DELIVERY_STATUS UINT64_C(0x1000)
-#define RTE_REMOTE_IRR UINT64_C(0x4000)
-#define RTE_LEVEL UINT64_C(0x8000)
-#define RTE_MASKED UINT64_C(0x10000)
-#define RTE_READ_ONLY (RTE_DELIVERY_STATUS | RTE_REMOTE_IRR)
-#define RTE_DEST_SHIFT 56
-#define RTE_EXT_DEST_SHIFT 49 /* destination bits 14:8 when CPUID offers extended ids */
-#define RTE_EXT_DEST UINT64_C(0x7F)
+#define RTE_DELIVERY_MODE       UINT64_C(0x700)
+#define RTE_LOGICAL             UINT64_C(0x800)
+#define RTE_DELIVERY_STATUS     UINT64_C(0x1000)
+#define RTE_REMOTE_IRR          UINT64_C(0x4000)
+#define RTE_LEVEL               UINT64_C(0x8000)
+#define RTE_MASKED              UINT64_C(0x10000)
+#define RTE_READ_ONLY           (RTE_DELIVERY_STATUS | RTE_REMOTE_IRR)
+#define RTE_DEST_SHIFT          56
+#define RTE_EXT_DEST_SHIFT      49 /* destination bits 14:8 when CPUID offers extended ids */
+#define RTE_EXT_DEST            UINT64_C(0x7F)
 
 /* MSI (Intel SDM vol. 3, "Message Signalled Interrupts") */
 enum {
@@ -84,7 +85,8 @@ void ioapic_free(struct ioapic *io)
 
 static uint64_t msi_addr(uint64_t rte)
 {
-	uint64_t addr = LAYOUT_LAPIC | (rte >> RTE_DEST_SHIFT) << MSI_DEST_SHIFT | MSI_REDIRECTION_HINT;
+	uint64_t addr =
+		LAYOUT_LAPIC | (rte >> RTE_DEST_SHIFT) << MSI_DEST_SHIFT | MSI_REDIRECTION_HINT;
 
 	addr |= (rte >> RTE_EXT_DEST_SHIFT & RTE_EXT_DEST) << MSI_EXT_DEST_SHIFT;
 	if ((rte & RTE_LOGICAL) != 0)
@@ -94,7 +96,8 @@ static uint64_t msi_addr(uint64_t rte)
 
 static uint32_t msi_data(uint64_t rte)
 {
-	uint32_t data = (uint32_t)(rte & (RTE_VECTOR | RTE_DELIVERY_MODE)); /* same places in both */
+	/* These have the same places in both. */
+	uint32_t data = (uint32_t)(rte & (RTE_VECTOR | RTE_DELIVERY_MODE));
 
 	/* A level-triggered message says "asserted": the pulse is all there is. */
 	if ((rte & RTE_LEVEL) != 0)
@@ -153,7 +156,8 @@ static void write_entry(struct ioapic *io, unsigned pin, bool high, uint32_t v)
 	else
 		rte = (old & ~(uint64_t)UINT32_MAX) | v;
 	rte = (rte & ~RTE_READ_ONLY) | (old & RTE_READ_ONLY);
-	/* An edge-triggered entry has no Remote IRR; guests clear a stuck one by switching to edge and back. */
+	/* An edge-triggered entry has no Remote IRR; guests clear a stuck one by switching to edge
+	 * and back. */
 	if ((rte & RTE_LEVEL) == 0)
 		rte &= ~RTE_REMOTE_IRR;
 	io->rte[pin] = rte;

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * 16550 UART (National Semiconductor PC16550D), as far as a driver can tell over an infinitely fast line.
+ * 16550 UART (National Semiconductor PC16550D), as far as a driver can tell over an infinitely fast
+ * line.
  *
- * Transmitting. A byte written to THR goes into the ring and THR is empty again at once: THRE and TEMT stay 1 and the
- * "THR empty" interrupt becomes pending with each byte. When the ring holds SERIAL_TX_RING bytes, THRE and TEMT turn
- * 0 and the interrupt waits until serial_tx_consume() has made room. That is all the flow control a 16550 has. Drivers
- * test THRE once and then write as many bytes as they believe the FIFO takes (16 after the usual detection), and
- * Linux's polled console gives up after 10 ms and writes its byte all the same: SERIAL_TX_SLACK bytes lie beyond
+ * Transmitting. A byte written to THR goes into the ring and THR is empty again at once: THRE and
+ * TEMT stay 1 and the "THR empty" interrupt becomes pending with each byte. When the ring holds
+ * SERIAL_TX_RING bytes, THRE and TEMT turn 0 and the interrupt waits until serial_tx_consume() has
+ * made room. That is all the flow control a 16550 has. Drivers test THRE once and then write as
+ * many bytes as they believe the FIFO takes (16 after the usual detection), and Linux's polled
+ * console gives up after 10 ms and writes its byte all the same: SERIAL_TX_SLACK bytes lie beyond
  * the ring for both, the second being good for 40 s.
  *
- * Interrupts. The line is an edge into the IOAPIC. It is raised for every new cause, not only when the OR of all
- * causes rises: a driver that has just read "no interrupt pending" may still be inside its handler, and an edge more
- * is harmless where an edge less would hang the port. IIR tells the cause of highest priority, receive before
- * transmit; "receive" stays as long as bytes are queued, "THR empty" goes when IIR has told it or THR is written.
+ * Interrupts. The line is an edge into the IOAPIC. It is raised for every new cause, not only when
+ * the OR of all causes rises: a driver that has just read "no interrupt pending" may still be
+ * inside its handler, and an edge more is harmless where an edge less would hang the port. IIR
+ * tells the cause of highest priority, receive before transmit; "receive" stays as long as bytes
+ * are queued, "THR empty" goes when IIR has told it or THR is written.
  *
- * FIFO control is accepted and ignored, though IIR says that FIFOs are on: drivers then take the port for a 16550A.
+ * FIFO control is accepted and ignored, though IIR says that FIFOs are on: drivers then take the
+ * port for a 16550A.
  */
 #include "vmmd/legacy/serial.h"
 
@@ -32,7 +36,8 @@ enum {
 	MSR_ONLINE = UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS,
 	DIVISOR_9600 = 12,
 	TX_CAPACITY = SERIAL_TX_RING + SERIAL_TX_SLACK,
-	/* Room that is announced once the RX queue had been full: not a wake-up for each byte the guest takes. */
+	/* Room that is announced once the RX queue had been full: not a wake-up for each byte the
+	   guest takes. */
 	RX_ROOM = SERIAL_RX_QUEUE / 2,
 };
 
@@ -48,8 +53,8 @@ struct serial {
 	size_t rx_head, rx_len;
 	bool rx_refused; /* serial_rx_push() had to leave bytes behind */
 
-	/* The control thread reads [head, head + len) without the mutex; that part isn't written to before it says
-	 * so, and taking the mutex in peek and consume orders the accesses. */
+	/* The control thread reads [head, head + len) without the mutex; that part isn't written to
+	 * before it says so, and taking the mutex in peek and consume orders the accesses. */
 	uint8_t tx[TX_CAPACITY];
 	size_t tx_head, tx_len;
 	bool tx_idle; /* the control thread knows of no bytes */

@@ -9,7 +9,7 @@
 enum { PCI_CONFIG_DWORDS = 1024 };
 
 struct pci_config {
-	pthread_mutex_t mtx;                  /* guards reg */
+	pthread_mutex_t mtx; /* guards reg */
 	uint32_t reg[PCI_CONFIG_DWORDS];
 	uint32_t writable[PCI_CONFIG_DWORDS]; /* [const] after set-up: bits a guest may change */
 };
@@ -20,7 +20,8 @@ struct pci_ids {
 	uint8_t revision;
 };
 
-/* A type 0 header: ids, command (writable), cache line size and interrupt line (writable), the rest 0. */
+/* A type 0 header: ids, command (writable), cache line size and interrupt line (writable), the rest
+ * 0. */
 void pci_config_init(struct pci_config *c, const struct pci_ids *ids);
 void pci_config_fini(struct pci_config *c);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The slots and the two ways to their configuration space. Both decode functions 1 to 7 as absent, for reads and
- * writes: no device here has more than function 0.
+ * The slots and the two ways to their configuration space. Both decode functions 1 to 7 as absent,
+ * for reads and writes: no device here has more than function 0.
  */
 #include "vmmd/pci/pci.h"
 
@@ -26,7 +26,8 @@ static void host_bridge_write(void *dev, unsigned reg, uint32_t value, uint32_t 
 	pci_config_write(dev, reg, value, mask);
 }
 
-static const struct pci_function_ops host_bridge_ops = { .read = host_bridge_read, .write = host_bridge_write };
+static const struct pci_function_ops host_bridge_ops = { .read = host_bridge_read,
+							 .write = host_bridge_write };
 
 void pci_segment_init(struct pci_segment *s)
 {
@@ -98,7 +99,8 @@ static void all_ones(void *data, unsigned len)
 }
 
 /* Function 0 of a slot, or NULL when nobody is there. */
-static const struct pci_slot *function_at(const struct pci_segment *s, unsigned slot, unsigned function)
+static const struct pci_slot *function_at(const struct pci_segment *s, unsigned slot,
+					  unsigned function)
 {
 	if (slot >= PCI_SLOTS || function != 0 || s->slot[slot].ops == NULL)
 		return NULL;
@@ -170,7 +172,8 @@ static void mech1_read(void *dev, uint64_t off, void *data, unsigned len)
 		lanes_get(&l, address, data, len);
 	} else {
 		f = mech1_function(s, address);
-		lanes_get(&l, f != NULL ? f->ops->read(f->dev, address >> 2 & 63) : UINT32_MAX, data, len);
+		lanes_get(&l, f != NULL ? f->ops->read(f->dev, address >> 2 & 63) : UINT32_MAX,
+			  data, len);
 	}
 }
 

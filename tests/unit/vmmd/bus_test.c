@@ -21,7 +21,8 @@ static void probe_read(void *dev, uint64_t off, void *data, unsigned len)
 	p->reads++;
 	p->last_off = off;
 	p->last_len = len;
-	memset(data, 0x5A, len > 1 ? len - 1 : len); /* leaves the last byte of a wide access alone */
+	/* leaves the last byte of a wide access alone */
+	memset(data, 0x5A, len > 1 ? len - 1 : len);
 }
 
 static void probe_write(void *dev, uint64_t off, const void *data, unsigned len)

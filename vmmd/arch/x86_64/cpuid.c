@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Leaves are named by their number, as the manuals do (Intel SDM vol. 2 "CPUID", AMD APM vol. 3 appendix E,
- * Linux Documentation/virt/kvm/x86/cpuid.rst for 0x4000_00xx).
+ * Leaves are named by their number, as the manuals do (Intel SDM vol. 2 "CPUID", AMD APM vol. 3
+ * appendix E, Linux Documentation/virt/kvm/x86/cpuid.rst for 0x4000_00xx).
  */
 #include "vmmd/arch/x86_64/cpuid.h"
 
@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <string.h>
 
-_Static_assert(offsetof(struct cpuid_list, entries) == offsetof(struct kvm_cpuid2, entries), "KVM_SET_CPUID2");
+_Static_assert(offsetof(struct cpuid_list, entries) == offsetof(struct kvm_cpuid2, entries),
+	       "KVM_SET_CPUID2");
 
 #define BIT(n) (UINT32_C(1) << (n))
 
@@ -32,19 +33,19 @@ enum {
 	LAPIC_TIMER_KHZ = 1000000, /* KVM's bus clock: one tick a nanosecond */
 	PHYS_BITS_UNKNOWN = 36,
 };
-#define LEAF_EXT_MAX UINT32_C(0x80000000)
-#define LEAF_EXT_1 UINT32_C(0x80000001)
-#define LEAF_BRAND UINT32_C(0x80000002)
-#define LEAF_EXT_CACHE UINT32_C(0x80000005)
-#define LEAF_EXT_7 UINT32_C(0x80000007)
+#define LEAF_EXT_MAX       UINT32_C(0x80000000)
+#define LEAF_EXT_1         UINT32_C(0x80000001)
+#define LEAF_BRAND         UINT32_C(0x80000002)
+#define LEAF_EXT_CACHE     UINT32_C(0x80000005)
+#define LEAF_EXT_7         UINT32_C(0x80000007)
 #define LEAF_ADDRESS_SIZES UINT32_C(0x80000008)
-#define LEAF_AMD_CACHE UINT32_C(0x8000001D)
-#define LEAF_AMD_TOPOLOGY UINT32_C(0x8000001E)
-#define LEAF_KVM_MAX UINT32_C(0x40000000)
-#define LEAF_KVM_FEATURES UINT32_C(0x40000001)
-#define LEAF_KVM_TIMING UINT32_C(0x40000010)
+#define LEAF_AMD_CACHE     UINT32_C(0x8000001D)
+#define LEAF_AMD_TOPOLOGY  UINT32_C(0x8000001E)
+#define LEAF_KVM_MAX       UINT32_C(0x40000000)
+#define LEAF_KVM_FEATURES  UINT32_C(0x40000001)
+#define LEAF_KVM_TIMING    UINT32_C(0x40000010)
 
-/* --- the host ------------------------------------------------------------------------------------------------ */
+/* --- the host --- */
 
 static struct cpuid_regs host_leaf(uint32_t leaf)
 {
@@ -58,7 +59,8 @@ static enum cpuid_vendor host_vendor(void)
 {
 	struct cpuid_regs r = host_leaf(0);
 
-	if (r.ebx == signature_INTEL_ebx && r.edx == signature_INTEL_edx && r.ecx == signature_INTEL_ecx)
+	if (r.ebx == signature_INTEL_ebx && r.edx == signature_INTEL_edx &&
+	    r.ecx == signature_INTEL_ecx)
 		return CPUID_VENDOR_INTEL;
 	if (r.ebx == signature_AMD_ebx && r.edx == signature_AMD_edx && r.ecx == signature_AMD_ecx)
 		return CPUID_VENDOR_AMD;
@@ -71,8 +73,9 @@ void cpuid_host_read(struct cpuid_host *h)
 	h->vendor = host_vendor();
 	h->max_ext = host_leaf(LEAF_EXT_MAX).eax;
 	h->phys_bits = PHYS_BITS_UNKNOWN;
+	/* Without extended leaves the processor answers with its last basic one. */
 	if (h->max_ext < LEAF_EXT_MAX)
-		h->max_ext = 0; /* no extended leaves: the processor answered with its last basic one */
+		h->max_ext = 0;
 	for (uint32_t i = 0; i < nitems(h->brand) && h->max_ext >= LEAF_BRAND + i; i++)
 		h->brand[i] = host_leaf(LEAF_BRAND + i);
 	for (uint32_t i = 0; i < nitems(h->cache) && h->max_ext >= LEAF_EXT_CACHE + i; i++)
@@ -83,7 +86,7 @@ void cpuid_host_read(struct cpuid_host *h)
 		h->phys_bits = host_leaf(LEAF_ADDRESS_SIZES).eax & 0xFF;
 }
 
-/* --- topology -------------------------------------------------------------------------------------------------- */
+/* --- topology --- */
 
 /* Bits of an APIC id that number the units below each level; each includes those before it. */
 struct widths {
@@ -111,7 +114,13 @@ static struct widths topology_widths(const struct cpuid_topology *t)
 
 struct cpuid_topology cpuid_topology_default(uint32_t boot_vcpus)
 {
-	return (struct cpuid_topology){ .threads = 1, .cores = boot_vcpus, .dies = 1, .packages = 1, .flat = true };
+	return (struct cpuid_topology){
+		.threads = 1,
+		.cores = boot_vcpus,
+		.dies = 1,
+		.packages = 1,
+		.flat = true,
+	};
 }
 
 uint32_t cpuid_x2apic_id(const struct cpuid_topology *t, uint32_t index)
@@ -128,7 +137,7 @@ uint32_t cpuid_x2apic_id(const struct cpuid_topology *t, uint32_t index)
 	return thread | core << w.thread | die << w.core | package << w.die;
 }
 
-/* --- lists ----------------------------------------------------------------------------------------------------- */
+/* --- lists --- */
 
 static struct kvm_cpuid_entry2 *find(struct cpuid_list *l, uint32_t leaf, uint32_t index)
 {
@@ -142,7 +151,8 @@ static struct kvm_cpuid_entry2 *find(struct cpuid_list *l, uint32_t leaf, uint32
 	return NULL;
 }
 
-static struct kvm_cpuid_entry2 *find_or_add(struct cpuid_list *l, uint32_t leaf, uint32_t index, uint32_t flags)
+static struct kvm_cpuid_entry2 *find_or_add(struct cpuid_list *l, uint32_t leaf, uint32_t index,
+					    uint32_t flags)
 {
 	struct kvm_cpuid_entry2 *e = find(l, leaf, index);
 
@@ -175,8 +185,8 @@ static void remove_leaf(struct cpuid_list *l, uint32_t leaf)
 static int copy_list(struct cpuid_list *out, const struct cpuid_list *in, struct err *e)
 {
 	if (in->nent > CPUID_ENTRIES_MAX)
-		return err_set(e, -E2BIG, "%u CPUID leaves are more than the %d provided for", in->nent,
-			       CPUID_ENTRIES_MAX);
+		return err_set(e, -E2BIG, "%u CPUID leaves are more than the %d provided for",
+			       in->nent, CPUID_ENTRIES_MAX);
 	memset(out, 0, sizeof(*out));
 	out->nent = in->nent;
 	memcpy(out->entries, in->entries, in->nent * sizeof(in->entries[0]));
@@ -188,7 +198,7 @@ static int no_room(uint32_t leaf, struct err *e)
 	return err_set(e, -E2BIG, "no room for CPUID leaf 0x%x", leaf);
 }
 
-/* --- what all vCPUs share -------------------------------------------------------------------------------------- */
+/* --- what all vCPUs share --- */
 
 static int common_brand(struct cpuid_list *l, const struct cpuid_host *host, struct err *e)
 {
@@ -224,7 +234,8 @@ static void common_no_amx(struct cpuid_list *l)
 		struct kvm_cpuid_entry2 *e = &l->entries[i];
 
 		if (e->function == 7 && e->index == 0) {
-			e->edx &= ~(BIT(LEAF_7_0_EDX_AMX_BF16) | BIT(LEAF_7_0_EDX_AMX_TILE) | BIT(LEAF_7_0_EDX_AMX_INT8));
+			e->edx &= ~(BIT(LEAF_7_0_EDX_AMX_BF16) | BIT(LEAF_7_0_EDX_AMX_TILE) |
+				    BIT(LEAF_7_0_EDX_AMX_INT8));
 		} else if (e->function == 7 && e->index == 1) {
 			e->eax &= ~BIT(LEAF_7_1_EAX_AMX_FP16);
 			e->edx &= ~BIT(LEAF_7_1_EDX_AMX_COMPLEX);
@@ -235,7 +246,8 @@ static void common_no_amx(struct cpuid_list *l)
 }
 
 /* There is no PIT to calibrate against: the guest is told both frequencies. */
-static int common_timing(struct cpuid_list *l, const struct cpuid_host *host, uint32_t tsc_khz, struct err *e)
+static int common_timing(struct cpuid_list *l, const struct cpuid_host *host, uint32_t tsc_khz,
+			 struct err *e)
 {
 	struct kvm_cpuid_entry2 *max = find(l, LEAF_KVM_MAX, 0);
 
@@ -259,15 +271,17 @@ static void common_features(struct cpuid_list *l, const struct cpuid_cfg *cfg)
 		ent->edx |= BIT(LEAF_1_EDX_MTRR);
 	}
 	ent = find(l, LEAF_ADDRESS_SIZES, 0);
-	if (ent != NULL) /* the 64-bit aperture was laid out for exactly these bits */
-		ent->eax = (ent->eax & ~UINT32_C(0x00FF00FF)) | cfg->phys_bits << 16 | cfg->phys_bits;
+	if (ent != NULL) { /* the 64-bit aperture was laid out for exactly these bits */
+		ent->eax &= ~UINT32_C(0x00FF00FF);
+		ent->eax |= cfg->phys_bits << 16 | cfg->phys_bits;
+	}
 	ent = find(l, LEAF_KVM_FEATURES, 0);
 	if (ent != NULL)
 		ent->eax |= BIT(KVM_EAX_MSI_EXT_DEST_ID);
 }
 
-int cpuid_common(const struct cpuid_list *supported, const struct cpuid_host *host, const struct cpuid_cfg *cfg,
-		 struct cpuid_list *out, struct err *e)
+int cpuid_common(const struct cpuid_list *supported, const struct cpuid_host *host,
+		 const struct cpuid_cfg *cfg, struct cpuid_list *out, struct err *e)
 {
 	int r = copy_list(out, supported, e);
 
@@ -284,7 +298,7 @@ int cpuid_common(const struct cpuid_list *supported, const struct cpuid_host *ho
 	return r;
 }
 
-/* --- what differs from vCPU to vCPU ---------------------------------------------------------------------------- */
+/* --- what differs from vCPU to vCPU --- */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -314,14 +328,15 @@ struct level {
 	uint32_t units, type; /* type: 1 thread, 2 core, 5 die, 0 ends the list */
 };
 
-static int put_levels(struct cpuid_list *l, uint32_t leaf, const struct level *levels, uint32_t n, uint32_t id,
-		      struct err *e)
+static int put_levels(struct cpuid_list *l, uint32_t leaf, const struct level *levels, uint32_t n,
+		      uint32_t id, struct err *e)
 {
 	if (find(l, leaf, 0) == NULL)
 		return 0; /* a processor without this leaf */
 	remove_leaf(l, leaf);
 	for (uint32_t i = 0; i < n; i++) {
-		struct kvm_cpuid_entry2 *ent = find_or_add(l, leaf, i, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+		struct kvm_cpuid_entry2 *ent =
+			find_or_add(l, leaf, i, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
 
 		if (ent == NULL)
 			return no_room(leaf, e);
@@ -333,13 +348,15 @@ static int put_levels(struct cpuid_list *l, uint32_t leaf, const struct level *l
 	return 0;
 }
 
-static int vcpu_levels(struct cpuid_list *l, const struct cpuid_topology *t, uint32_t id, struct err *e)
+static int vcpu_levels(struct cpuid_list *l, const struct cpuid_topology *t, uint32_t id,
+		       struct err *e)
 {
 	struct widths w = topology_widths(t);
 	uint32_t cores = t->threads * t->cores, all = cores * t->dies;
+	/* Leaf 0xB knows no dies: its core level is as wide as the package. */
 	const struct level leaf_b[] = {
 		{ w.thread, t->threads, 1 },
-		{ w.die, all, 2 }, /* this leaf knows no dies: a core level as wide as the package */
+		{ w.die, all, 2 },
 		{ 0, 0, 0 },
 	};
 	const struct level leaf_1f[] = {
@@ -365,7 +382,8 @@ static void vcpu_caches(struct cpuid_list *l, const struct cpuid_topology *t)
 
 		if ((e->function != 4 && e->function != LEAF_AMD_CACHE) || (e->eax & 0x1F) == 0)
 			continue;
-		e->eax = (e->eax & ~UINT32_C(0x03FFC000)) | min_u32(e->eax >> 14 & 0xFFF, sharing) << 14;
+		uint32_t ids = min_u32(e->eax >> 14 & 0xFFF, sharing);
+		e->eax = (e->eax & ~UINT32_C(0x03FFC000)) | ids << 14;
 		if (e->function == 4)
 			e->eax = (e->eax & ~UINT32_C(0xFC000000)) | cores << 26;
 	}
@@ -391,8 +409,8 @@ static void vcpu_amd(struct cpuid_list *l, const struct cpuid_topology *t, uint3
 		ent->ecx = all > 1 ? min_u32(w.die, 15) << 12 | min_u32(all - 1, 0xFF) : 0;
 }
 
-int cpuid_vcpu(const struct cpuid_list *common, const struct cpuid_host *host, const struct cpuid_cfg *cfg,
-	       uint32_t index, struct cpuid_list *out, struct err *e)
+int cpuid_vcpu(const struct cpuid_list *common, const struct cpuid_host *host,
+	       const struct cpuid_cfg *cfg, uint32_t index, struct cpuid_list *out, struct err *e)
 {
 	uint32_t id = cpuid_x2apic_id(&cfg->topo, index);
 	int r = copy_list(out, common, e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * CPUID as the guest sees it. Everything but cpuid_host_read() is pure: KVM's supported list and the host's leaves
- * in, a list for KVM_SET_CPUID2 out.
+ * CPUID as the guest sees it. Everything but cpuid_host_read() is pure: KVM's supported list and
+ * the host's leaves in, a list for KVM_SET_CPUID2 out.
  */
 #ifndef VMMD_ARCH_X86_64_CPUID_H
 #define VMMD_ARCH_X86_64_CPUID_H
@@ -16,7 +16,8 @@
 
 enum { CPUID_ENTRIES_MAX = 256 };
 
-/* Laid out as struct kvm_cpuid2, whose flexible array can't be embedded: pass it with cpuid_kvm(). */
+/* Laid out as struct kvm_cpuid2, whose flexible array can't be embedded: pass it with
+ * cpuid_kvm(). */
 struct cpuid_list {
 	uint32_t nent, padding;
 	struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
@@ -62,10 +63,11 @@ struct cpuid_topology cpuid_topology_default(uint32_t boot_vcpus);
 uint32_t cpuid_x2apic_id(const struct cpuid_topology *t, uint32_t index);
 
 /* The list all vCPUs share, from KVM_GET_SUPPORTED_CPUID. -E2BIG when a leaf no longer fits. */
-int cpuid_common(const struct cpuid_list *supported, const struct cpuid_host *host, const struct cpuid_cfg *cfg,
-		 struct cpuid_list *out, struct err *e) __must_check;
+int cpuid_common(const struct cpuid_list *supported, const struct cpuid_host *host,
+		 const struct cpuid_cfg *cfg, struct cpuid_list *out, struct err *e) __must_check;
 /* The same for one vCPU. */
-int cpuid_vcpu(const struct cpuid_list *common, const struct cpuid_host *host, const struct cpuid_cfg *cfg,
-	       uint32_t index, struct cpuid_list *out, struct err *e) __must_check;
+int cpuid_vcpu(const struct cpuid_list *common, const struct cpuid_host *host,
+	       const struct cpuid_cfg *cfg, uint32_t index, struct cpuid_list *out,
+	       struct err *e) __must_check;
 
 #endif

@@ -43,12 +43,15 @@ int memmap_init(struct memmap *m, uint64_t ram_size, unsigned phys_bits, struct 
 
 	*m = (struct memmap){ .ram_size = ram_size, .phys_bits = phys_bits };
 	if (ram_size <= LAYOUT_HIGH_RAM)
-		return err_set(e, -EINVAL, "memory of %" PRIu64 " bytes is too small: more than 1 MiB is needed", ram_size);
+		return err_set(e, -EINVAL,
+			       "memory of %" PRIu64 " bytes is too small: it takes more than 1 MiB",
+			       ram_size);
 	if (ram_size % PAGE != 0)
-		return err_set(e, -EINVAL, "memory size %" PRIu64 " is not a multiple of %d bytes", ram_size, PAGE);
+		return err_set(e, -EINVAL, "memory size %" PRIu64 " is not a multiple of %d bytes",
+			       ram_size, PAGE);
 	if (phys_bits < PHYS_BITS_MIN || phys_bits > PHYS_BITS_MAX)
-		return err_set(e, -EINVAL, "%u physical address bits are not between %d and %d", phys_bits,
-			       PHYS_BITS_MIN, PHYS_BITS_MAX);
+		return err_set(e, -EINVAL, "%u physical address bits are not between %d and %d",
+			       phys_bits, PHYS_BITS_MIN, PHYS_BITS_MAX);
 	layout_ram(m);
 	m->platform_end = (UINT64_C(1) << phys_bits) - LAYOUT_TOP_GAP;
 	m->platform = m->platform_end - LAYOUT_PLATFORM_SIZE;
@@ -57,7 +60,8 @@ int memmap_init(struct memmap *m, uint64_t ram_size, unsigned phys_bits, struct 
 	if (m->n_ram > 1) {
 		if (ovf_add_u64(m->ram[1].gpa, m->ram[1].size, &end) < 0 || end >= m->device64_end)
 			return err_set(e, -EINVAL,
-				       "memory of %" PRIu64 " bytes does not fit in %u bits of guest physical address space",
+				       "memory of %" PRIu64 " bytes does not fit in a guest's %u "
+				       "physical address bits",
 				       ram_size, phys_bits);
 		m->device64 = end;
 	}
@@ -81,7 +85,8 @@ unsigned memmap_e820(const struct memmap *m, struct memmap_e820 out[MEMMAP_E820_
 	unsigned n = 0;
 
 	out[n++] = (struct memmap_e820){ 0, LAYOUT_LOW_RAM_END, MEMMAP_E820_RAM };
-	out[n++] = (struct memmap_e820){ LAYOUT_HIGH_RAM, m->ram[0].size - LAYOUT_HIGH_RAM, MEMMAP_E820_RAM };
+	out[n++] = (struct memmap_e820){ LAYOUT_HIGH_RAM, m->ram[0].size - LAYOUT_HIGH_RAM,
+					 MEMMAP_E820_RAM };
 	for (unsigned i = 1; i < m->n_ram; i++)
 		out[n++] = (struct memmap_e820){ m->ram[i].gpa, m->ram[i].size, MEMMAP_E820_RAM };
 	/* Linux uses the configuration window only when the memory map reserves it. */

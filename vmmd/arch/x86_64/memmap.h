@@ -20,9 +20,9 @@ struct memmap {
 	unsigned n_ram; /* [0, 3 GiB) and, if there is more, from 4 GiB */
 	struct memmap_ram ram[MEMMAP_RAM_MAX];
 	unsigned phys_bits;
-	uint64_t device64, device64_end; /* 64-bit PCI aperture, end exclusive */
-	uint64_t platform, platform_end; /* ACPI control devices */
-	uint64_t pci_hotplug, cpu_hotplug; /* slots kept for these controllers, which aren't served yet */
+	uint64_t device64, device64_end;   /* 64-bit PCI aperture, end exclusive */
+	uint64_t platform, platform_end;   /* ACPI control devices */
+	uint64_t pci_hotplug, cpu_hotplug; /* kept for controllers that aren't served yet */
 	uint64_t ged;                      /* GED status register */
 };
 
@@ -33,12 +33,15 @@ struct memmap_e820 {
 	uint32_t type;
 };
 
-/* Guest physical address bits: the smaller of what the host has and what the configuration allows. */
+/* Guest physical address bits: the smaller of what the host has and what the configuration
+ * allows. */
 unsigned memmap_phys_bits(unsigned host_bits, unsigned max_bits);
 
-/* Lay out @ram_size bytes of boot RAM in @phys_bits of address space. -EINVAL with the reason: 1 MiB or less, not a
- * multiple of 4096, or more than the address space takes together with the windows above it. */
-int memmap_init(struct memmap *m, uint64_t ram_size, unsigned phys_bits, struct err *e) __must_check;
+/* Lay out @ram_size bytes of boot RAM in @phys_bits of address space. -EINVAL with the reason: 1
+ * MiB or less, not a multiple of 4096, or more than the address space takes together with the
+ * windows above it. */
+int memmap_init(struct memmap *m, uint64_t ram_size, unsigned phys_bits,
+		struct err *e) __must_check;
 
 /* True when all of [@gpa, @gpa + @len) is boot RAM in one run. */
 bool memmap_is_ram(const struct memmap *m, uint64_t gpa, uint64_t len);

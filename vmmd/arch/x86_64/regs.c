@@ -6,7 +6,8 @@
 
 #include "vmmd/arch/x86_64/layout.h"
 
-_Static_assert(offsetof(struct regs_msrs, entries) == offsetof(struct kvm_msrs, entries), "KVM_SET_MSRS");
+_Static_assert(offsetof(struct regs_msrs, entries) == offsetof(struct kvm_msrs, entries),
+	       "KVM_SET_MSRS");
 
 /* Model-specific registers, by the names of the Intel SDM and the AMD APM. */
 enum {
@@ -17,10 +18,10 @@ enum {
 	IA32_MISC_ENABLE = 0x1A0,
 	IA32_MTRR_DEF_TYPE = 0x2FF,
 };
-#define IA32_STAR UINT32_C(0xC0000081)
-#define IA32_LSTAR UINT32_C(0xC0000082)
-#define IA32_CSTAR UINT32_C(0xC0000083)
-#define IA32_FMASK UINT32_C(0xC0000084)
+#define IA32_STAR           UINT32_C(0xC0000081)
+#define IA32_LSTAR          UINT32_C(0xC0000082)
+#define IA32_CSTAR          UINT32_C(0xC0000083)
+#define IA32_FMASK          UINT32_C(0xC0000084)
 #define IA32_KERNEL_GS_BASE UINT32_C(0xC0000102)
 
 enum {
@@ -45,7 +46,7 @@ enum {
 };
 
 static const uint64_t gdt[] = {
-	0,
+	UINT64_C(0),
 	UINT64_C(0x00CF9B000000FFFF), /* 4 GiB code, 32 bits */
 	UINT64_C(0x00CF93000000FFFF), /* 4 GiB data */
 	UINT64_C(0x00008B0000000067), /* busy TSS at 0 */
@@ -70,13 +71,31 @@ void regs_general(struct kvm_regs *r, enum boot_protocol proto, uint64_t entry)
 
 /* KVM wants the limit in bytes, after the granularity bit: not the 20 bits of the descriptor. */
 static const struct kvm_segment code_segment = {
-	.base = 0, .limit = UINT32_MAX, .selector = SELECTOR_CODE, .type = 0xB, .present = 1, .db = 1, .s = 1, .g = 1,
+	.base = 0,
+	.limit = UINT32_MAX,
+	.selector = SELECTOR_CODE,
+	.type = 0xB,
+	.present = 1,
+	.db = 1,
+	.s = 1,
+	.g = 1,
 };
 static const struct kvm_segment data_segment = {
-	.base = 0, .limit = UINT32_MAX, .selector = SELECTOR_DATA, .type = 0x3, .present = 1, .db = 1, .s = 1, .g = 1,
+	.base = 0,
+	.limit = UINT32_MAX,
+	.selector = SELECTOR_DATA,
+	.type = 0x3,
+	.present = 1,
+	.db = 1,
+	.s = 1,
+	.g = 1,
 };
 static const struct kvm_segment task_segment = {
-	.base = 0, .limit = TSS_LIMIT, .selector = SELECTOR_TSS, .type = 0xB, .present = 1,
+	.base = 0,
+	.limit = TSS_LIMIT,
+	.selector = SELECTOR_TSS,
+	.type = 0xB,
+	.present = 1,
 };
 
 void regs_special(struct kvm_sregs *s, bool x2apic)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What a boot vCPU's registers hold at its first instruction: 32-bit protected mode without paging, flat segments.
- * Every boot vCPU gets the same; application processors wait for INIT/SIPI because KVM made them so. Pure.
+ * What a boot vCPU's registers hold at its first instruction: 32-bit protected mode without paging,
+ * flat segments. Every boot vCPU gets the same; application processors wait for INIT/SIPI because
+ * KVM made them so. Pure.
  */
 #ifndef VMMD_ARCH_X86_64_REGS_H
 #define VMMD_ARCH_X86_64_REGS_H

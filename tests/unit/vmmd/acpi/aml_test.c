@@ -110,8 +110,8 @@ static void fields_carry_access_and_width(void **state)
 	aml_field(&f.a, "GDST", AML_ACCESS_BYTE, AML_WRITE_AS_ZEROS);
 	aml_field_unit(&f.a, "GDAT", 8);
 	aml_end(&f.a);
-	EXPECT(0x5B, 0x80, 'G', 'D', 'S', 'T', 0, 0x0B, 0x00, 0x10, 0x01, 0x5B, 0x81, 11, 'G', 'D', 'S', 'T', 0x41, 'G',
-	       'D', 'A', 'T', 8);
+	EXPECT(0x5B, 0x80, 'G', 'D', 'S', 'T', 0, 0x0B, 0x00, 0x10, 0x01, 0x5B, 0x81, 11, 'G', 'D',
+	       'S', 'T', 0x41, 'G', 'D', 'A', 'T', 8);
 }
 
 /* The length of a package of @content bytes, decoded from its bytes. */
@@ -134,7 +134,7 @@ static void package_lengths_grow_at_the_right_sizes(void **state)
 		size_t content;
 		unsigned bytes;
 	} cases[] = {
-		{ 62, 1 },      { 63, 2 },      { 4093, 2 },       { 4094, 3 },
+		{ 62, 1 },      { 63, 2 },      { 4093, 2 },    { 4094, 3 },
 		{ 0xFFFFC, 3 }, { 0xFFFFD, 4 }, { 3 << 20, 4 },
 	};
 
@@ -160,16 +160,16 @@ static void resources_patch_their_size(void **state)
 	aml_res_irq(&f.a, 4);
 	aml_res_io(&f.a, 0x3F8, 0, 8);
 	aml_resources_end(&f.a);
-	EXPECT(0x08, '_', 'C', 'R', 'S', 0x11, 23, 0x0B, 19, 0, 0x89, 6, 0, 0x03, 1, 4, 0, 0, 0, 0x47, 1, 0xF8, 0x03,
-	       0xF8, 0x03, 0, 8, 0x79, 0);
+	EXPECT(0x08, '_', 'C', 'R', 'S', 0x11, 23, 0x0B, 19, 0, 0x89, 6, 0, 0x03, 1, 4, 0, 0, 0,
+	       0x47, 1, 0xF8, 0x03, 0xF8, 0x03, 0, 8, 0x79, 0);
 }
 
 static void address_spaces_are_as_documented(void **state)
 {
 	(void)state;
 	aml_res_memory64(&f.a, 0x100000000, 0x1000);
-	EXPECT(0x8A, 43, 0, 0, 0x0C, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0xFF, 0x0F, 0, 0, 1, 0, 0, 0, 0, 0,
-	       0, 0, 0, 0, 0, 0, 0x00, 0x10, 0, 0, 0, 0, 0, 0);
+	EXPECT(0x8A, 43, 0, 0, 0x0C, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0xFF, 0x0F,
+	       0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x10, 0, 0, 0, 0, 0, 0);
 	aml_res_bus(&f.a, 0, 0);
 	EXPECT(0x88, 13, 0, 2, 0x0C, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0);
 	aml_res_io_range(&f.a, 0xD00, 0xFFFF);
@@ -178,7 +178,8 @@ static void address_spaces_are_as_documented(void **state)
 	EXPECT(0x86, 9, 0, 1, 0, 0, 0, 0xE8, 0, 0, 0x10, 0);
 }
 
-/* Whatever the moment at which memory ends, the error stays and nothing is written behind the end. */
+/* Whatever the moment at which memory ends, the error stays and nothing is written behind the
+ * end. */
 static void a_full_buffer_is_an_error_at_every_size(void **state)
 {
 	(void)state;

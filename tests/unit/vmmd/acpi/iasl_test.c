@@ -51,7 +51,9 @@ static void in_child(const char *const argv[])
 /* Runs iasl in the folder; its text is in output. The exit status, 127 when there is no iasl. */
 static int iasl(const char *option, const char *file)
 {
-	const char *const with[] = { "iasl", option, file, NULL }, *const without[] = { "iasl", file, NULL };
+	const char *const with[] = { "iasl", option, file, NULL }, *const without[] = { "iasl",
+											file,
+											NULL };
 	int pipefd[2], status = 0;
 	size_t len = 0;
 

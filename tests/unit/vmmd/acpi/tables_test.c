@@ -66,7 +66,8 @@ static uint8_t sum(const uint8_t *p, size_t n)
 }
 
 /* The table at a guest address, after the checks that hold for every table. */
-static const uint8_t *table_at(uint64_t gpa, const char *signature, unsigned revision, const char *id)
+static const uint8_t *table_at(uint64_t gpa, const char *signature, unsigned revision,
+			       const char *id)
 {
 	assert_in_range(gpa, BASE, BASE + b.len - 36);
 	const uint8_t *t = b.p + (gpa - BASE);
@@ -133,16 +134,24 @@ static void fadt_is_hardware_reduced(void **state)
 		uint64_t value;
 	} want[] = {
 		{ 112, 4, 0x00100500 },
-		{ 116, 4, 0x01000801 }, { 120, 8, 0x600 },      /* reset register */
-		{ 128, 1, 1 },          { 131, 1, 3 },
-		{ 208, 4, 0x04002001 }, { 212, 8, 0x608 },      /* PM timer */
-		{ 244, 4, 0x01000801 }, { 248, 8, 0x600 },      /* sleep control */
-		{ 256, 4, 0x01000801 }, { 260, 8, 0x600 },      /* sleep status */
+		{ 116, 4, 0x01000801 },
+		{ 120, 8, 0x600 }, /* reset register */
+		{ 128, 1, 1 },
+		{ 131, 1, 3 },
+		{ 208, 4, 0x04002001 },
+		{ 212, 8, 0x608 }, /* PM timer */
+		{ 244, 4, 0x01000801 },
+		{ 248, 8, 0x600 }, /* sleep control */
+		{ 256, 4, 0x01000801 },
+		{ 260, 8, 0x600 }, /* sleep status */
 		{ 268, 8, UINT64_C(0x50594844554F4C43) },
-		{ 36, 4, 0 },           { 40, 4, 0 },           /* FACS, 32-bit DSDT */
-		{ 46, 2, 0 },           { 48, 4, 0 },           /* SCI, SMI */
-		{ 56, 4, 0 },           { 64, 4, 0 },           /* PM1a */
-		{ 109, 2, 0 },                                  /* IAPC_BOOT_ARCH */
+		{ 36, 4, 0 },
+		{ 40, 4, 0 }, /* FACS, 32-bit DSDT */
+		{ 46, 2, 0 },
+		{ 48, 4, 0 }, /* SCI, SMI */
+		{ 56, 4, 0 },
+		{ 64, 4, 0 },  /* PM1a */
+		{ 109, 2, 0 }, /* IAPC_BOOT_ARCH */
 	};
 	const struct acpi_cfg cfg = cfg_of(1, 1);
 
@@ -217,8 +226,11 @@ static void serial_port_is_listed_when_there_is_one(void **state)
 
 static void objects_without_registers_are_not_published(void **state)
 {
-	static const char *const absent[] = { "PHPR", "PRES", "MHPR", "_EJ0", "S001", "PCNT", "DVNT" };
-	static const char *const present[] = { "PC00", "MBRD", "_S5_", "PWRB", "GEC_", "GED_", "CPUS", "MHPC", "C000" };
+	static const char *const absent[] = {
+		"PHPR", "PRES", "MHPR", "_EJ0", "S001", "PCNT", "DVNT"
+	};
+	static const char *const present[] = { "PC00", "MBRD", "_S5_", "PWRB", "GEC_",
+					       "GED_", "CPUS", "MHPC", "C000" };
 	const struct acpi_cfg cfg = cfg_of(2, 2);
 
 	(void)state;

@@ -74,7 +74,8 @@ static void good_file_is_loaded_behind_its_setup(void **state)
 	assert_memory_equal(out.header, file + 0x1F1, out.header_len);
 	assert_int_equal(out.header[out.header_len], 0); /* code behind the header isn't copied */
 	assert_int_equal(m.n_loads, 1);
-	assert_true(m.load[0].off == PAYLOAD && m.load[0].gpa == 0x100000 && m.load[0].len == FILE_SIZE - PAYLOAD);
+	assert_true(m.load[0].off == PAYLOAD && m.load[0].gpa == 0x100000 &&
+		    m.load[0].len == FILE_SIZE - PAYLOAD);
 }
 
 static void no_setup_sectors_means_four(void **state)

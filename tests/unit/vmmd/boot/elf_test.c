@@ -44,15 +44,24 @@ static void make(struct kernel *k)
 	k->eh.e_phoff = 64;
 	k->eh.e_phentsize = 56;
 	k->eh.e_phnum = PHDRS;
-	k->ph[0] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 0x1000000, .p_filesz = 0x1000,
+	k->ph[0] = (Elf64_Phdr){ .p_type = PT_LOAD,
+				 .p_offset = 0x1000,
+				 .p_paddr = 0x1000000,
+				 .p_filesz = 0x1000,
 				 .p_memsz = 0x1000 };
-	k->ph[1] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_offset = 0x2000, .p_paddr = 0x1001000, .p_filesz = 0x800,
+	k->ph[1] = (Elf64_Phdr){ .p_type = PT_LOAD,
+				 .p_offset = 0x2000,
+				 .p_paddr = 0x1001000,
+				 .p_filesz = 0x800,
 				 .p_memsz = 0x4000 };
-	k->ph[2] = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = offsetof(struct kernel, other), .p_filesz = 52,
-				 .p_memsz = 52, .p_align = 4 };
+	k->ph[2] = (Elf64_Phdr){ .p_type = PT_NOTE,
+				 .p_offset = offsetof(struct kernel, other),
+				 .p_filesz = 52,
+				 .p_memsz = 52,
+				 .p_align = 4 };
 	k->ph[3] = (Elf64_Phdr){ .p_type = PT_GNU_STACK };
-	k->other = (Elf64_Nhdr){ .n_namesz = 5, .n_descsz = 10, .n_type = 18 }; /* right type, wrong name */
-	memcpy(k->other_name, "Linux", 5);
+	k->other = (Elf64_Nhdr){ .n_namesz = 5, .n_descsz = 10, .n_type = 18 };
+	memcpy(k->other_name, "Linux", 5); /* right type, wrong name */
 	k->pvh = (Elf64_Nhdr){ .n_namesz = 4, .n_descsz = 4, .n_type = 18 };
 	memcpy(k->pvh_name, "Xen", 4);
 	k->pvh_entry = ENTRY;
@@ -102,8 +111,10 @@ static void good_file_is_loaded_at_its_physical_addresses(void **state)
 	assert_true(out.entry == ENTRY);
 	assert_true(out.start == 0x1000000 && out.end == 0x1005000);
 	assert_int_equal(m.n_loads, 2);
-	assert_true(m.load[0].off == 0x1000 && m.load[0].gpa == 0x1000000 && m.load[0].len == 0x1000);
-	assert_true(m.load[1].off == 0x2000 && m.load[1].gpa == 0x1001000 && m.load[1].len == 0x800);
+	assert_true(m.load[0].off == 0x1000 && m.load[0].gpa == 0x1000000 &&
+		    m.load[0].len == 0x1000);
+	assert_true(m.load[1].off == 0x2000 && m.load[1].gpa == 0x1001000 &&
+		    m.load[1].len == 0x800);
 }
 
 static void header_lies_are_named(void **state)
@@ -290,14 +301,40 @@ static void failing_callbacks_are_passed_on(void **state)
 	assert_non_null(strstr(err_text(&e, 0), "segment 0"));
 }
 
-/* Each number in the headers and notes at each extreme, alone and in pairs with its neighbour: some hundred thousand
- * files, each of which must be loaded within its bounds (image_mem.h checks them) or refused with a reason. */
+/* Each number in the headers and notes at each extreme, alone and in pairs with its neighbour: some
+ * hundred thousand files, each of which must be loaded within its bounds (image_mem.h checks them)
+ * or refused with a reason. */
 static void every_field_at_every_extreme_is_survived(void **state)
 {
 	static const uint64_t extremes[] = {
-		0, 1, 2, 3, 4, 7, 8, 63, 64, 0x7F, 0xFF, 0xFFF, 0x1000, 0xFFFF, 0xFFFFF, 0x100000, 0x1FFFFFFF,
-		0x20000000, 0x7FFFFFFF, 0x80000000, 0xBFFFFFFF, 0xFFFFFFFF, 0x100000000, UINT64_MAX / 2,
-		UINT64_MAX / 2 + 1, UINT64_MAX - 0xFFF, UINT64_MAX - 1, UINT64_MAX,
+		0,
+		1,
+		2,
+		3,
+		4,
+		7,
+		8,
+		63,
+		64,
+		0x7F,
+		0xFF,
+		0xFFF,
+		0x1000,
+		0xFFFF,
+		0xFFFFF,
+		0x100000,
+		0x1FFFFFFF,
+		0x20000000,
+		0x7FFFFFFF,
+		0x80000000,
+		0xBFFFFFFF,
+		0xFFFFFFFF,
+		0x100000000,
+		UINT64_MAX / 2,
+		UINT64_MAX / 2 + 1,
+		UINT64_MAX - 0xFFF,
+		UINT64_MAX - 1,
+		UINT64_MAX,
 	};
 	enum { HEADERS = offsetof(struct kernel, rest), WIDTHS = 4 };
 	struct kernel good, k;
@@ -344,9 +381,12 @@ static void the_largest_headers_take_no_second(void **state)
 	k.eh.e_phnum = N;
 	memcpy(file, &k.eh, sizeof(k.eh));
 	for (unsigned i = 0; i < N; i++) {
-		Elf64_Phdr ph = { .p_type = i < 64 ? PT_LOAD : PT_NOTE, .p_offset = SIZE - (1 << 20), .p_align = 4 };
+		Elf64_Phdr ph = { .p_type = i < 64 ? PT_LOAD : PT_NOTE,
+				  .p_offset = SIZE - (1 << 20),
+				  .p_align = 4 };
 
-		ph.p_filesz = ph.p_memsz = i < 64 ? 1 << 10 : 2340; /* 448 notes below 1 MiB together */
+		/* 448 notes below 1 MiB together */
+		ph.p_filesz = ph.p_memsz = i < 64 ? 1 << 10 : 2340;
 		ph.p_paddr = 0x1000000 + i * 0x1000;
 		memcpy(file + 64 + i * 56, &ph, sizeof(ph));
 	}

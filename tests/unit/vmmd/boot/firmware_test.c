@@ -94,7 +94,10 @@ static void smbios_structures_are_as_documented(void **state)
 	assert_int_equal(bios[5], 2);
 	assert_true(le(bios + 10, 8) == 0x80);
 	assert_int_equal(bios[19], 0x10);
-	assert_memory_equal(bios + 20, "cloud-hypervisor\0" "0\0", 20);
+	assert_memory_equal(bios + 20,
+			    "cloud-hypervisor\0"
+			    "0\0",
+			    20);
 
 	const uint8_t *sys = next_structure(bios);
 	assert_int_equal(sys[0], 1);
@@ -220,7 +223,8 @@ static void absent_ram_is_an_error(void **state)
 	struct err e;
 
 	(void)state;
-	/* Before the GDT, the EBDA pointer's neighbour, in the ACPI tables, before SMBIOS, before the MP table. */
+	/* Before the GDT, the EBDA pointer's neighbour, in the ACPI tables, before SMBIOS, before
+	 * the MP table. */
 	static const uint64_t sizes[] = { 0x400, 0x510, 0xA0000, 0xA0100, 0xF0000, 0xF0098 };
 
 	for (unsigned i = 0; i < nitems(sizes); i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A boot image in memory for tests and fuzzers. It holds the loaders to their promises: reads and loads stay in the
- * file, loads go to RAM only, and all of them together are no more than the file and its headers a few times.
+ * A boot image in memory for tests and fuzzers. It holds the loaders to their promises: reads and
+ * loads stay in the file, loads go to RAM only, and all of them together are no more than the file
+ * and its headers a few times.
  */
 #ifndef TESTS_UNIT_VMMD_BOOT_IMAGE_MEM_H
 #define TESTS_UNIT_VMMD_BOOT_IMAGE_MEM_H
@@ -63,10 +64,13 @@ static inline int image_mem_load(void *ctx, uint64_t off, uint64_t gpa, uint64_t
 	return 0;
 }
 
-static inline void image_mem_init(struct image_mem *m, const struct memmap *map, const void *p, uint64_t size)
+static inline void image_mem_init(struct image_mem *m, const struct memmap *map, const void *p,
+				  uint64_t size)
 {
 	memset(m, 0, sizeof(*m));
-	m->img = (struct boot_image){ .size = size, .read_at = image_mem_read, .load = image_mem_load, .ctx = m };
+	m->img = (struct boot_image){
+		.size = size, .read_at = image_mem_read, .load = image_mem_load, .ctx = m
+	};
 	m->p = p;
 	m->map = map;
 }

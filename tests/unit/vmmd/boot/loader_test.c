@@ -58,9 +58,14 @@ static void files_that_are_no_kernel_are_told_apart(void **state)
 	memset(garbage, 0xA5, sizeof(garbage));
 	refuse("", 0, "empty");
 	refuse("\x7F", 1, "neither");
-	refuse("\x7F" "ELF", 4, "ELF file of 4 bytes");
+	refuse("\x7F"
+	       "ELF",
+	       4, "ELF file of 4 bytes");
 	refuse(garbage, sizeof(garbage), "neither an ELF file nor a bzImage");
-	memcpy(garbage, "\x7F" "ELF", 4);
+	memcpy(garbage,
+	       "\x7F"
+	       "ELF",
+	       4);
 	refuse(garbage, sizeof(garbage), "not 64-bit");
 }
 
@@ -184,7 +189,10 @@ static void check_pvh_map(void)
 static void pvh_start_info_is_as_documented(void **state)
 {
 	struct boot_kernel k = { .proto = BOOT_PVH };
-	struct boot_params p = { .map = &map, .kernel = &k, .cmdline = "quiet", .initramfs_gpa = 0xBFFFF000,
+	struct boot_params p = { .map = &map,
+				 .kernel = &k,
+				 .cmdline = "quiet",
+				 .initramfs_gpa = 0xBFFFF000,
 				 .initramfs_size = 0x123 };
 
 	(void)state;
@@ -220,8 +228,13 @@ static void pvh_without_initramfs_has_no_module(void **state)
 
 static void zero_page_is_as_documented(void **state)
 {
-	struct boot_kernel k = { .proto = BOOT_BZIMAGE, .start = 0x100000, .entry = 0x100000, .header_len = 123 };
-	struct boot_params p = { .map = &map, .kernel = &k, .cmdline = "quiet", .initramfs_gpa = 0xBFFFF000,
+	struct boot_kernel k = {
+		.proto = BOOT_BZIMAGE, .start = 0x100000, .entry = 0x100000, .header_len = 123
+	};
+	struct boot_params p = { .map = &map,
+				 .kernel = &k,
+				 .cmdline = "quiet",
+				 .initramfs_gpa = 0xBFFFF000,
 				 .initramfs_size = 0x123 };
 
 	(void)state;
@@ -241,7 +254,8 @@ static void zero_page_is_as_documented(void **state)
 	assert_true(get(0x7238, 4) == 0x10000);
 	assert_int_equal(ram[0x71F1 + 122], 0x5A);
 	assert_int_equal(ram[0x71F1 + 123], 0);
-	assert_true(get(0x72D0 + 20, 8) == 0x100000 && get(0x72D8 + 20, 8) == 0xBFF00000 && get(0x72E0 + 20, 4) == 1);
+	assert_true(get(0x72D0 + 20, 8) == 0x100000 && get(0x72D8 + 20, 8) == 0xBFF00000 &&
+		    get(0x72E0 + 20, 4) == 1);
 	assert_true(get(0x72D0 + 60, 8) == 0xE8000000 && get(0x72E0 + 60, 4) == 2);
 	assert_int_equal(ram[0x7FFF], 0);
 	assert_int_equal(ram[0x8000], 0xEE);

@@ -28,7 +28,8 @@ static void set_route(void *arg, unsigned pin, bool masked, uint64_t addr, uint3
 	struct fixture *f = arg;
 	void (*hook)(struct fixture *, unsigned) = f->on_set;
 
-	f->pin[pin] = (struct route){ f->pin[pin].sets + 1, f->pin[pin].injects, masked, addr, data };
+	f->pin[pin] =
+		(struct route){ f->pin[pin].sets + 1, f->pin[pin].injects, masked, addr, data };
 	f->on_set = NULL;
 	if (hook != NULL)
 		hook(f, pin);
@@ -137,11 +138,13 @@ static void unmasking_makes_the_documented_message(void **state)
 {
 	struct fixture *f = *state;
 
-	set_pin(f, 4, UINT64_C(0x0300000000000031)); /* fixed, physical, edge, vector 0x31, APIC 3 */
+	/* fixed, physical, edge, vector 0x31, APIC 3 */
+	set_pin(f, 4, UINT64_C(0x0300000000000031));
 	assert_false(f->pin[4].masked);
 	assert_true(f->pin[4].addr == 0xFEE03008);
 	assert_int_equal(f->pin[4].data, 0x31);
-	set_pin(f, 5, UINT64_C(0xFF0000000000A952)); /* lowest priority, logical, level */
+	/* lowest priority, logical, level */
+	set_pin(f, 5, UINT64_C(0xFF0000000000A952));
 	assert_true(f->pin[5].addr == 0xFEEFF00C);
 	assert_int_equal(f->pin[5].data, 0xC152);
 	set_pin(f, 6, UINT64_C(0x12FE000000000060)); /* destination 0x7F12 */
@@ -320,7 +323,8 @@ static void *program_pins(void *arg)
 {
 	struct fixture *f = arg;
 
-	/* The window is a pair of registers that two threads share: any entry may get any value here. */
+	/* The window is a pair of registers that two threads share: any entry may get any value
+	 * here. */
 	for (unsigned i = 0; i < 20000; i++)
 		set_pin(f, i % IOAPIC_PINS, i % 3 == 0 ? 0x10031 : 0x8031 + i % 5);
 	return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The registers without much state: i8042, sleep and reset byte, PM timer, GED status, debug ports. */
+/* The registers without much state: i8042, sleep and reset byte, PM timer, GED status, debug
+ * ports. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,7 +61,7 @@ static int setup(void **state)
 	return 0;
 }
 
-/* --- i8042 ----------------------------------------------------------------------------------------------------- */
+/* --- i8042 --- */
 
 static void port_b_reads_timer_output_set(void **state)
 {
@@ -95,7 +96,7 @@ static void only_fe_at_64_resets(void **state)
 	assert_int_equal(seen.power_offs, 0);
 }
 
-/* --- ACPI ------------------------------------------------------------------------------------------------------ */
+/* --- ACPI --- */
 
 static void sleep_register_knows_two_values(void **state)
 {
@@ -139,7 +140,8 @@ static void pm_timer_counts_at_its_rate_and_wraps(void **state)
 	assert_int_equal(timer(&t), 3579545);
 	seen.now_ns += 500000000;
 	assert_int_equal(timer(&t), 3579545 + 3579545 / 2);
-	seen.now_ns = 123456789 + UINT64_C(1000000000) * 86400 * 365; /* a year: nothing overflows but the counter */
+	/* a year: nothing overflows but the counter */
+	seen.now_ns = 123456789 + UINT64_C(1000000000) * 86400 * 365;
 	assert_int_equal(timer(&t), (uint32_t)(UINT64_C(3579545) * 86400 * 365));
 }
 
@@ -195,7 +197,7 @@ static void ged_status_survives_wide_reads(void **state)
 	assert_null(ged_bus_ops.write);
 }
 
-/* --- debug ports ----------------------------------------------------------------------------------------------- */
+/* --- debug ports --- */
 
 static void debug_port_names_the_stage(void **state)
 {
@@ -203,8 +205,9 @@ static void debug_port_names_the_stage(void **state)
 		uint8_t code;
 		const char *text;
 	} cases[] = {
-		{ 0x00, "firmware code 0x00" },   { 0x1F, "firmware code 0x1f" },  { 0x20, "bootloader code 0x20" },
-		{ 0x40, "kernel code 0x40" },     { 0x7F, "userspace code 0x7f" }, { 0x80, "custom code 0x80" },
+		{ 0x00, "firmware code 0x00" },   { 0x1F, "firmware code 0x1f" },
+		{ 0x20, "bootloader code 0x20" }, { 0x40, "kernel code 0x40" },
+		{ 0x7F, "userspace code 0x7f" },  { 0x80, "custom code 0x80" },
 		{ 0xFF, "custom code 0xff" },
 	};
 

@@ -35,7 +35,9 @@ static int setup(void **state)
 
 	if (f == NULL)
 		return -1;
-	const struct serial_ops ops = { .raise_irq = on_irq, .tx_wake = on_wake, .rx_room = on_room, .arg = f };
+	const struct serial_ops ops = {
+		.raise_irq = on_irq, .tx_wake = on_wake, .rx_room = on_room, .arg = f
+	};
 	f->s = serial_new(&ops);
 	*state = f;
 	return f->s != NULL ? 0 : -1;
@@ -73,7 +75,8 @@ static void fill_ring(struct fixture *f)
 	}
 }
 
-/* Takes everything out and checks that it is the sequence 7i from @first on; returns how many bytes. */
+/* Takes everything out and checks that it is the sequence 7i from @first on; returns how many
+ * bytes. */
 static size_t drain(struct fixture *f, size_t first)
 {
 	const uint8_t *p;
@@ -196,7 +199,8 @@ static void a_full_ring_clears_thre_and_temt(void **state)
 	fill_ring(f);
 	assert_int_equal(in(f, UART_LSR) & (UART_LSR_THRE | UART_LSR_TEMT), 0);
 	assert_true(serial_tx_peek(f->s, &p) > 0);
-	assert_int_equal(in(f, UART_LSR) & (UART_LSR_THRE | UART_LSR_TEMT), 0); /* looking is not taking */
+	/* looking is not taking */
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_THRE | UART_LSR_TEMT), 0);
 	serial_tx_consume(f->s, 1);
 	assert_int_equal(in(f, UART_LSR), 0x60);
 	assert_int_equal(drain(f, 1), SERIAL_TX_RING - 1);
@@ -221,7 +225,8 @@ static void the_ring_wraps_without_loss(void **state)
 	struct fixture *f = *state;
 	size_t sent = 0, got = 0;
 
-	/* Odd pieces, so that every position of the ring is once the first and once the last of a run. */
+	/* Odd pieces, so that every position of the ring is once the first and once the last of a
+	 * run. */
 	while (sent < 20 * (size_t)SERIAL_TX_RING) {
 		for (unsigned i = 0; i < 60013; i++)
 			out(f, UART_TX, (unsigned)(sent++ * 7));
@@ -247,8 +252,8 @@ static void thr_interrupt_follows_each_byte_and_iir_tells_it_once(void **state)
 	assert_int_equal(in(f, UART_IIR), 0xC1);
 }
 
-/* What Linux's 8250 driver does at start-up to find ports that don't tell "THR empty" again; a port that fails this
- * is driven by a timer from then on. */
+/* What Linux's 8250 driver does at start-up to find ports that don't tell "THR empty" again; a port
+ * that fails this is driven by a timer from then on. */
 static void linux_start_up_probe_finds_a_sound_port(void **state)
 {
 	struct fixture *f = *state;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A vCPU thread and the control thread on one port, as in vmmd: run under ThreadSanitizer this shows that they don't race,
- * and in any build that no byte is lost or repeated while the ring is full half of the time.
+ * A vCPU thread and the control thread on one port, as in vmmd: run under ThreadSanitizer this
+ * shows that they don't race, and in any build that no byte is lost or repeated while the ring is
+ * full half of the time.
  */
 #include "vmmd/legacy/serial.h"
 
@@ -95,7 +96,7 @@ static void *send_by_interrupt(void *arg)
 	(void)arg;
 	out(UART_IER, UART_IER_THRI);
 	for (unsigned sent = 0; sent < BYTES;) {
-		if ((in(UART_LSR) & UART_LSR_THRE) == 0) {
+		if ((in(UART_LSR)&UART_LSR_THRE) == 0) {
 			wait_for(port.irq);
 			(void)in(UART_IIR);
 			continue;
@@ -137,7 +138,7 @@ static void *echo(void *arg)
 	(void)arg;
 	out(UART_IER, UART_IER_RDI);
 	for (unsigned n = 0; n < ECHOES;) {
-		if ((in(UART_LSR) & UART_LSR_DR) == 0) {
+		if ((in(UART_LSR)&UART_LSR_DR) == 0) {
 			wait_for(port.irq);
 			continue;
 		}
@@ -172,8 +173,10 @@ static void input_and_output_pass_at_the_same_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(bytes_pass_between_threads_without_loss, setup, teardown),
-		cmocka_unit_test_setup_teardown(input_and_output_pass_at_the_same_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(bytes_pass_between_threads_without_loss, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(input_and_output_pass_at_the_same_time, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

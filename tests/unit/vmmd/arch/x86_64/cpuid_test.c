@@ -18,11 +18,14 @@ static const struct cpuid_host intel = {
 	.phys_bits = 46,
 };
 
-static void add(struct cpuid_list *l, uint32_t leaf, int index, uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx)
+static void add(struct cpuid_list *l, uint32_t leaf, int index, uint32_t eax, uint32_t ebx,
+		uint32_t ecx, uint32_t edx)
 {
 	struct kvm_cpuid_entry2 *e = &l->entries[l->nent++];
 
-	*e = (struct kvm_cpuid_entry2){ .function = leaf, .eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx };
+	*e = (struct kvm_cpuid_entry2){
+		.function = leaf, .eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx
+	};
 	if (index >= 0) {
 		e->index = (uint32_t)index;
 		e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;

@@ -87,7 +87,8 @@ static void ram_above_the_hole_follows_in_the_file(void **state)
 	assert_int_equal(memmap_init(&m, 5 * GIB, BITS, NULL), 0);
 	assert_int_equal(m.n_ram, 2);
 	assert_true(m.ram[0].gpa == 0 && m.ram[0].size == 3 * GIB && m.ram[0].file_off == 0);
-	assert_true(m.ram[1].gpa == 4 * GIB && m.ram[1].size == 2 * GIB && m.ram[1].file_off == 3 * GIB);
+	assert_true(m.ram[1].gpa == 4 * GIB && m.ram[1].size == 2 * GIB &&
+		    m.ram[1].file_off == 3 * GIB);
 }
 
 static void windows_lie_between_ram_and_the_top(void **state)

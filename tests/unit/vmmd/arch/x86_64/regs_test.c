@@ -29,7 +29,8 @@ static void bzimage_entry_points_rsi_at_the_zero_page(void **state)
 	assert_memory_equal(&r, &want, sizeof(r));
 }
 
-static void check_segment(const struct kvm_segment *s, unsigned selector, uint32_t limit, unsigned type, bool code_or_data)
+static void check_segment(const struct kvm_segment *s, unsigned selector, uint32_t limit,
+			  unsigned type, bool code_or_data)
 {
 	assert_int_equal(s->selector, selector);
 	assert_true(s->base == 0);
@@ -94,9 +95,9 @@ static void msr_list_is_as_documented(void **state)
 		uint32_t index;
 		uint64_t data;
 	} want[] = {
-		{ 0x174, 0 },        { 0x175, 0 },        { 0x176, 0 },        { 0xC0000081, 0 },
-		{ 0xC0000082, 0 },   { 0xC0000083, 0 },   { 0xC0000084, 0 },   { 0xC0000102, 0 },
-		{ 0x10, 0 },         { 0x1A0, 1 },        { 0x2FF, 0x806 },
+		{ 0x174, 0 },      { 0x175, 0 },      { 0x176, 0 },      { 0xC0000081, 0 },
+		{ 0xC0000082, 0 }, { 0xC0000083, 0 }, { 0xC0000084, 0 }, { 0xC0000102, 0 },
+		{ 0x10, 0 },       { 0x1A0, 1 },      { 0x2FF, 0x806 },
 	};
 	struct regs_msrs m;
 

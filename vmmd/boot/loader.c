@@ -45,7 +45,8 @@ int loader_load_initramfs(const struct boot_image *img, const struct memmap *map
 	/* The kernel may lie above it: then only its start counts. */
 	if (at < LAYOUT_HIGH_RAM || (at < kernel->end && at + img->size > kernel->start))
 		return err_set(e, -ENOSPC,
-			       "%" PRIu64 " bytes do not fit beside the kernel, which ends at 0x%" PRIx64,
+			       "%" PRIu64 " bytes do not fit beside the kernel, which ends at "
+			       "0x%" PRIx64,
 			       img->size, kernel->end);
 	int r = img->load(img->ctx, 0, at, img->size);
 	if (r < 0)

@@ -93,8 +93,10 @@ static void flush_out(struct conn *c)
 		ssize_t n = fd_sendmsg(c->fd, c->out.p + c->out_off, c->out.len - c->out_off, NULL, 0);
 
 		if (n == -EAGAIN) {
-			if (c->phase == CONN_REPLYING)
+			if (c->phase == CONN_REPLYING) {
+				connpage_set(c->server->page, c->slot, SLOT_REPLYING);
 				set_timer(c, now_ms() + CONN_REPLY_STALL_MS);
+			}
 			(void)event_add(c->ev_write, NULL);
 			return;
 		}
@@ -117,7 +119,9 @@ static void start_reply(struct conn *c)
 	}
 	(void)event_del(c->ev_read);
 	c->phase = CONN_REPLYING;
-	connpage_set(c->server->page, c->slot, SLOT_REPLYING);
+	/* A reply nearly always goes out whole, and wakes a client that may run before we do: were the page told only
+	 * afterwards, a death right here would cost a connection that has all it asked for. */
+	connpage_set(c->server->page, c->slot, c->close ? SLOT_REPLYING : SLOT_IDLE);
 	flush_out(c);
 }
 

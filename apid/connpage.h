@@ -17,10 +17,10 @@ enum { CONN_MAX = 128 };
 
 enum slot_state {
 	SLOT_FREE,
-	SLOT_IDLE,     /* between requests: can be adopted */
+	SLOT_IDLE,     /* between requests, or the whole reply is going out now: can be adopted */
 	SLOT_READING,  /* part of a request was read, or it waits here: is lost */
 	SLOT_SENT,     /* command id went to vmmd, its result is the answer */
-	SLOT_REPLYING, /* part of the answer may be out: is lost */
+	SLOT_REPLYING, /* part of the answer is out, or it is the last: is lost */
 	SLOT_STATES,
 };
 

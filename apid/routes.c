@@ -437,11 +437,7 @@ static void on_adopted(void *arg, struct chan_msg *m, const struct err *e)
 	}
 }
 
-static bool only_asks(const struct route *r)
-{
-	return r->serve == serve_info || r->serve == serve_counters || r->serve == serve_unsupported;
-}
-
+/* A command that never arrived is simply asked for again, but for one whose body is gone. */
 void routes_adopt(struct app *a, struct exchange *x, unsigned route, bool arrived)
 {
 	struct request *r = route < nitems(routes) ? request_new(a, x, &routes[route]) : NULL;
@@ -449,7 +445,7 @@ void routes_adopt(struct app *a, struct exchange *x, unsigned route, bool arrive
 
 	if (r == NULL) {
 		answer_error(x, 500, "Internal Server Error", NULL);
-	} else if (!arrived && only_asks(r->route)) {
+	} else if (!arrived && r->route->serve != serve_create) {
 		r->route->serve(r, x);
 	} else if (!arrived) {
 		(void)err_set(&e, -ECONNRESET, "the request was lost in a restart of the API process");

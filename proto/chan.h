@@ -7,8 +7,8 @@
  *		chunk_len bytes; at most 32 KiB in all, little endian
  *
  * A message larger than one record goes in several, in order, without another message between them and all but the last
- * of full size. Descriptors travel with the first. A peer that breaks any rule makes the channel unusable: -EBADMSG from then on, whatever
- * had arrived is freed and closed.
+ * of full size. Descriptors travel with the first. A peer that breaks any rule makes the channel unusable: -EBADMSG from
+ * then on, whatever had arrived is freed and closed.
  */
 #ifndef PROTO_CHAN_H
 #define PROTO_CHAN_H

@@ -11,11 +11,13 @@
 
 static ssize_t recv_record(struct chan *c)
 {
+	unsigned reset = 0;
 	ssize_t len;
 
 	do {
 		len = recv(c->fd, c->rec, sizeof(c->rec), MSG_DONTWAIT | MSG_TRUNC);
-	} while (len < 0 && errno == EINTR);
+		/* ECONNRESET stands once in front of a peer's last records, as in fd_recvmsg() */
+	} while (len < 0 && (errno == EINTR || (errno == ECONNRESET && !reset++)));
 	if (len > (ssize_t)sizeof(c->rec))
 		return -EBADMSG;
 	return len < 0 ? -errno : len;

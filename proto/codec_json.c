@@ -333,7 +333,7 @@ static int get_unstored(struct ctx *c, const struct field_desc *f, const cJSON *
 	int r;
 
 	if (is_null(n))
-		return 0;
+		return f->must ? wrong_type(c, n, field_type_name(f)) : 0;
 	if (f->pres == FP_UNSTORED_LIST) {
 		if (!is_array(n))
 			return wrong_type(c, n, "an array");
@@ -457,7 +457,7 @@ static int check_required(struct ctx *c, const struct desc *d, uint64_t seen, co
 	for (unsigned i = 0; i < d->n; i++) {
 		const struct field_desc *f = &d->f[i];
 
-		if ((f->pres != FP_REQ && f->pres != FP_LIST) || (seen >> i & 1) != 0)
+		if ((f->pres != FP_REQ && f->pres != FP_LIST && !f->must) || (seen >> i & 1) != 0)
 			continue;
 		(void)str_fmt(what, sizeof(what), "missing member \"%s\"", f->name);
 		return bad(c, n, false, what);

@@ -102,7 +102,8 @@ struct field_desc {
 	const struct desc *obj;
 
 	/* the rest is given by name in the row */
-	const char *def_str;
+	const char *def_str; /* UNSTORED strings: the one that is taken */
+	bool must;           /* UNSTORED: JSON must give it, as if REQ */
 	bool def_has;     /* OPT: present when the whole object is left out */
 	bool omit_false;  /* BOOL: not written to JSON when false */
 	uint32_t accept;  /* LATER enums: values taken beside the default, a bit each */

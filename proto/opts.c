@@ -76,8 +76,8 @@ static int take_long(struct walk *w, const char *arg)
 		return err_set(w->e, -EINVAL, "unexpected argument '--%.*s' found", (int)(len > 4096 ? 4096 : len), arg);
 	if (o->arg == OA_FLAG) {
 		if (eq != NULL)
-			return err_set(w->e, -EINVAL, "unexpected value '%s' for '--%s' found; no more were expected", eq + 1,
-				       o->name);
+			return err_set(w->e, -EINVAL, "unexpected value '%s' for '--%s' found; no more were expected",
+				       eq + 1, o->name);
 		return w->use(w->ctx, id, NULL, true, w->e);
 	}
 	if (eq != NULL)

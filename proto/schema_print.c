@@ -158,7 +158,7 @@ static void man_options(void)
 
 /* --- OpenAPI --------------------------------------------------------------------------------------------------------- */
 
-/* "cfg_debug_console" is DebugConsoleConfig to the world. */
+/* "cfg_debug_console" is DebugConsole and a "Config" behind it to the world. */
 static void schema_name(const struct desc *d, char *out)
 {
 	const char *s = strchr(d->name, '_');
@@ -172,7 +172,7 @@ static void schema_name(const struct desc *d, char *out)
 		*out++ = (char)(upper && *s >= 'a' && *s <= 'z' ? *s - 'a' + 'A' : *s);
 		upper = false;
 	}
-	strcpy(out, "Config");
+	*out = '\0';
 }
 
 static void put_number_type(const struct field_desc *f)
@@ -223,7 +223,7 @@ static void put_type(const struct field_desc *f)
 		break;
 	case FK_OBJ:
 		schema_name(f->obj, name);
-		printf("\"$ref\":\"#/components/schemas/%s\"", name);
+		printf("\"$ref\":\"#/components/schemas/%sConfig\"", name);
 		break;
 	case FK_ANY:
 		break;
@@ -266,7 +266,7 @@ static void put_schema(const struct desc *d)
 	bool first = true;
 
 	schema_name(d, name);
-	printf("\"%s\":{\"type\":\"object\",\"properties\":{", name);
+	printf("\"%sConfig\":{\"type\":\"object\",\"properties\":{", name);
 	for (unsigned i = 0; i < d->n; i++) {
 		if (!is_told(&d->f[i]))
 			continue;

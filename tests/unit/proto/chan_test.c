@@ -260,6 +260,47 @@ static void chan_recv_timeout_gives_up_and_sees_what_came(void **state)
 	chan_free(b);
 }
 
+/* The kernel reports ECONNRESET in front of what a peer sent before it went with something unread. */
+static void chan_last_words_are_heard(void **state)
+{
+	struct chan *a, *b;
+	struct chan_msg m;
+
+	(void)state;
+	for (unsigned plain = 0; plain < 2; plain++) {
+		pair(&a, &b, 4096, 0);
+		assert_int_equal(chan_send(b, MSG_CMD_VM_INFO, 1, NULL, NULL, NULL, 0), 0);
+		assert_int_equal(chan_send(a, MSG_MON_END_OK, 2, NULL, NULL, NULL, 0), 0);
+		assert_int_equal(chan_send(a, MSG_VMM_STOPPED, 3, NULL, NULL, NULL, 0), 0);
+		chan_free(a);
+		for (uint32_t id = 2; id < 4; id++) {
+			assert_int_equal(plain ? chan_recv_plain(b, &m) : chan_recv(b, &m), 1);
+			assert_int_equal(m.id, id);
+			chan_msg_fini(&m);
+		}
+		assert_int_equal(plain ? chan_recv_plain(b, &m) : chan_recv(b, &m), -EPIPE);
+		chan_free(b);
+	}
+}
+
+/* Sending to a peer that is gone does not take away what it sent. */
+static void chan_recv_goes_on_after_a_failed_send(void **state)
+{
+	struct chan *a, *b;
+	struct chan_msg m;
+
+	(void)state;
+	pair(&a, &b, 4096, 0);
+	assert_int_equal(chan_send(a, MSG_VMM_STOPPED, 3, NULL, NULL, NULL, 0), 0);
+	chan_free(a);
+	assert_int_equal(chan_send(b, MSG_CMD_VM_INFO, 1, NULL, NULL, NULL, 0), -EPIPE);
+	assert_int_equal(chan_recv(b, &m), 1);
+	assert_int_equal(m.type, MSG_VMM_STOPPED);
+	chan_msg_fini(&m);
+	assert_int_equal(chan_recv(b, &m), -EPIPE);
+	chan_free(b);
+}
+
 /* --- a hostile peer -------------------------------------------------------------------------------------------------- */
 
 struct raw {
@@ -460,6 +501,8 @@ int main(void)
 		cmocka_unit_test(chan_send_to_a_peer_that_is_gone_returns_epipe),
 		cmocka_unit_test(chan_send_of_a_bad_descriptor_sends_nothing),
 		cmocka_unit_test(chan_recv_timeout_gives_up_and_sees_what_came),
+		cmocka_unit_test(chan_last_words_are_heard),
+		cmocka_unit_test(chan_recv_goes_on_after_a_failed_send),
 		cmocka_unit_test(chan_recv_breaks_on_one_bad_record),
 		cmocka_unit_test(chan_recv_breaks_on_a_bad_second_record),
 		cmocka_unit_test(chan_recv_breaks_on_a_record_shorter_than_a_header),

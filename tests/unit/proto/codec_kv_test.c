@@ -449,7 +449,7 @@ static void kv_cpus(void **state)
 	obj_fini(&desc_cfg_cpus, &c);
 	refuse_of(&desc_cfg_cpus, "topology=1:2:1:1", -ERR_INVALID, "\"topology\" is not supported by this build");
 	refuse_of(&desc_cfg_cpus, "affinity=[0@[1]]", -ERR_INVALID, "\"affinity\" is not supported by this build");
-	refuse_of(&desc_cfg_cpus, "features=amx", -ERR_INVALID, "\"amx\" is not supported by this build");
+	refuse_of(&desc_cfg_cpus, "features=amx", -ERR_INVALID, "\"features\" is not supported by this build");
 	refuse_of(&desc_cfg_cpus, "nested=off", -ERR_INVALID, "\"nested\": \"off\" is not supported by this build");
 	refuse_of(&desc_cfg_cpus, "kvm_hyperv=on", -ERR_INVALID, "\"kvm_hyperv\" is not supported by this build");
 	refuse_of(&desc_cfg_cpus, "core_scheduling=off", -ERR_INVALID, NULL);

@@ -84,12 +84,12 @@ int op_make_memory(void *ctx, const void *msg, struct chan_msg *m, struct err *e
 
 	(void)m;
 	if (a->size == 0)
-		return err_set(e, -ERR_INVALID, "memory size is 0");
+		return err_set(e, -EINVAL, "memory size is 0");
 	if (a->size % PAGE != 0)
-		return err_set(e, -ERR_INVALID, "memory size %llu is not a multiple of the page size",
+		return err_set(e, -EINVAL, "memory size %llu is not a multiple of the page size",
 			       (unsigned long long)a->size);
 	if (a->size > MEMORY_MAX)
-		return err_set(e, -ERR_INVALID, "memory size %llu is too large", (unsigned long long)a->size);
+		return err_set(e, -EINVAL, "memory size %llu is too large", (unsigned long long)a->size);
 	int fd = make_ram(a->size, e);
 	if (fd < 0)
 		return fd;

@@ -20,17 +20,22 @@
 #include "common/log.h"
 #include "proto/rules.h"
 
-enum { MONITOR_TIMEOUT_MS = 20000 };
+enum {
+	MONITOR_TIMEOUT_MS = 20000,
+	/* The monitor refuses more than 100 costly requests in a second. Half of it in a second of ours is never more,
+	 * wherever its seconds begin: clients that create and delete in a loop are slowed down, not refused. */
+	MONITOR_PER_SECOND = 50,
+};
 
 /* What a step's sending says. */
-enum { STEP_SENT = 0, STEP_SKIPPED = 1 };
+enum { STEP_SENT = 0, STEP_SKIPPED = 1, STEP_POSTPONED = 2 };
 
 struct run;
 
 struct step {
 	const char *name;
 	enum msg_type answer; /* the typed one, or MSG_RESULT */
-	/* STEP_SENT, STEP_SKIPPED, or -errno with @e filled */
+	/* STEP_SENT, STEP_SKIPPED, STEP_POSTPONED (will be called again), or -errno with @e filled */
 	int (*ask)(struct run *r, struct err *e);
 	/* The answer is there; @m is NULL when it was RESULT. NULL: nothing to do. */
 	int (*got)(struct run *r, struct chan_msg *m, struct err *e);
@@ -58,9 +63,11 @@ struct run {
 struct commands {
 	struct event_base *base;
 	struct rpc *mon, *vmm;
-	struct event *ev_next;
+	struct event *ev_next, *ev_pace;
 	TAILQ_HEAD(, run) queue; /* the first one runs */
 	bool running;
+	uint64_t second; /* the one in which this many requests went to the monitor */
+	unsigned in_second;
 	bool console_open; /* as far as we know; a stopped VM's is closed without us */
 };
 
@@ -73,8 +80,26 @@ int commands_no_vm(struct err *e)
 
 static void on_answer(void *arg, struct chan_msg *m, const struct err *e);
 
+static bool pace(struct commands *cs)
+{
+	uint64_t now_ms = ev_now_ns() / 1000000, left = 1000 - now_ms % 1000;
+	struct timeval tv = { .tv_usec = (suseconds_t)(left * 1000 - 1) };
+
+	if (cs->second != now_ms / 1000)
+		cs->in_second = 0;
+	cs->second = now_ms / 1000;
+	if (cs->in_second < MONITOR_PER_SECOND) {
+		cs->in_second++;
+		return true;
+	}
+	(void)event_add(cs->ev_pace, &tv);
+	return false;
+}
+
 static int ask_monitor(struct run *r, enum msg_type type, const void *obj, struct err *e)
 {
+	if (!pace(r->cs))
+		return STEP_POSTPONED;
 	return rpc_call(r->cs->mon, type, obj, MONITOR_TIMEOUT_MS, on_answer, r, NULL, e);
 }
 
@@ -174,8 +199,10 @@ static int ask_close_console(struct run *r, struct err *e)
 
 	if (!r->cs->console_open)
 		return STEP_SKIPPED;
-	r->cs->console_open = false;
-	return ask_monitor(r, MSG_MON_CLOSE_CONSOLE, &c, e);
+	int res = ask_monitor(r, MSG_MON_CLOSE_CONSOLE, &c, e);
+	if (res == STEP_SENT)
+		r->cs->console_open = false;
+	return res;
 }
 
 /* vmmd works in order: this follows whatever it may still do. */
@@ -380,7 +407,7 @@ static void run_go(struct run *r)
 			return;
 		}
 		res = r->step->ask(r, &e);
-		if (res == STEP_SENT)
+		if (res == STEP_SENT || res == STEP_POSTPONED)
 			return;
 		if (res < 0 && r->undoing) {
 			log_error("undoing a failed %s: %s: %s", r->flow->name, r->step->name, err_text(&e, 0));
@@ -437,6 +464,16 @@ static void on_answer(void *arg, struct chan_msg *m, const struct err *e)
 		r->step = r->flow->undo;
 	}
 	run_go(r);
+}
+
+static void on_pace(evutil_socket_t fd, short what, void *arg)
+{
+	struct commands *cs = arg;
+
+	(void)fd;
+	(void)what;
+	if (cs->running)
+		run_go(TAILQ_FIRST(&cs->queue));
 }
 
 static void on_next(evutil_socket_t fd, short what, void *arg)
@@ -514,11 +551,11 @@ struct commands *commands_new(struct event_base *base, struct rpc *mon, struct r
 	*cs = (struct commands){ .base = base, .mon = mon, .vmm = vmm };
 	TAILQ_INIT(&cs->queue);
 	cs->ev_next = event_new(base, -1, 0, on_next, cs);
-	if (cs->ev_next == NULL) {
-		free(cs);
-		return NULL;
-	}
-	return cs;
+	cs->ev_pace = evtimer_new(base, on_pace, cs);
+	if (cs->ev_next != NULL && cs->ev_pace != NULL)
+		return cs;
+	commands_free(cs);
+	return NULL;
 }
 
 void commands_free(struct commands *cs)
@@ -531,6 +568,9 @@ void commands_free(struct commands *cs)
 		TAILQ_REMOVE(&cs->queue, r, link);
 		run_free(r);
 	}
-	event_free(cs->ev_next);
+	if (cs->ev_next != NULL)
+		event_free(cs->ev_next);
+	if (cs->ev_pace != NULL)
+		event_free(cs->ev_pace);
 	free(cs);
 }

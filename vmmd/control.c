@@ -45,10 +45,12 @@ void control_event(struct control *ctl, const char *source, const char *name)
 
 /* --- stopping -------------------------------------------------------------------------------------------------------- */
 
-static void release_now(void *arg)
+static void on_release(evutil_socket_t fd, short what, void *arg)
 {
 	struct control *ctl = arg;
 
+	(void)fd;
+	(void)what;
 	if (!ctl->release_pending)
 		return;
 	ctl->release_pending = false;
@@ -59,8 +61,7 @@ static void release_now(void *arg)
 static void release_later(struct control *ctl)
 {
 	ctl->release_pending = true;
-	if (ev_defer(ctl->base, release_now, ctl) < 0)
-		release_now(ctl);
+	event_active(ctl->on_release, EV_TIMEOUT, 0);
 }
 
 void control_stop_vm(struct control *ctl)
@@ -223,8 +224,9 @@ static int make_events(struct control *ctl)
 {
 	ctl->on_signal = event_new(ctl->base, ctl->signals, EV_READ | EV_PERSIST, on_signal, ctl);
 	ctl->on_wake = event_new(ctl->base, ctl->vm.wake.fd, EV_READ | EV_PERSIST, on_wake, ctl);
+	ctl->on_release = event_new(ctl->base, -1, 0, on_release, ctl);
 	ctl->on_end_timeout = event_new(ctl->base, -1, 0, on_end_timeout, ctl);
-	if (ctl->on_signal == NULL || ctl->on_wake == NULL || ctl->on_end_timeout == NULL)
+	if (ctl->on_signal == NULL || ctl->on_wake == NULL || ctl->on_release == NULL || ctl->on_end_timeout == NULL)
 		return -ENOMEM;
 	return event_add(ctl->on_signal, NULL) < 0 || event_add(ctl->on_wake, NULL) < 0 ? -ENOMEM : 0;
 }
@@ -274,6 +276,7 @@ void control_free(struct control *ctl)
 	ctl->release_pending = false;
 	event_freep(&ctl->on_signal);
 	event_freep(&ctl->on_wake);
+	event_freep(&ctl->on_release);
 	event_freep(&ctl->on_end_timeout);
 	peer_close(&ctl->apid);
 	peer_close(&ctl->monitor);

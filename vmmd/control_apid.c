@@ -49,6 +49,13 @@ static void answer_result(struct control *ctl, uint32_t id, int code, const stru
 	obj_fini(&desc_msg_result, &res);
 }
 
+/* A command that was understood and failed. What a handler returns is about the message only: 0. */
+static int answer_failure(struct control *ctl, uint32_t id, int code, const struct err *e)
+{
+	answer_result(ctl, id, code, e);
+	return 0;
+}
+
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
 static int handle_create(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
@@ -57,9 +64,10 @@ static int handle_create(void *ctx, const void *msg, struct chan_msg *m, struct 
 	const struct msg_cmd_vm_create *c = msg;
 	int r = vm_create(&ctl->vm, &c->config, e);
 
-	if (r == 0)
-		answer_result(ctl, m->id, 0, NULL);
-	return r;
+	if (r < 0)
+		return answer_failure(ctl, m->id, r, e);
+	answer_result(ctl, m->id, 0, NULL);
+	return 0;
 }
 
 static int handle_boot(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
@@ -70,14 +78,13 @@ static int handle_boot(void *ctx, const void *msg, struct chan_msg *m, struct er
 
 	control_event(ctl, "vm", "booting");
 	if (r < 0) {
-		*e = ctl->boot_err;
 		ctl->boot_err_code = 0;
 		vm_release(&ctl->vm);
-		return r;
+		return answer_failure(ctl, m->id, r, &ctl->boot_err);
 	}
 	r = vm_boot(&ctl->vm, c->serial_file, e);
 	if (r < 0)
-		return r;
+		return answer_failure(ctl, m->id, r, e);
 	control_event(ctl, "vm", "booted");
 	answer_result(ctl, m->id, 0, NULL);
 	return 0;
@@ -112,7 +119,7 @@ static int handle_info(void *ctx, const void *msg, struct chan_msg *m, struct er
 
 	(void)msg;
 	if (vm_info(&ctl->vm, &info) < 0)
-		return err_set(e, -ENOMEM, "out of memory for the VM's description");
+		return answer_failure(ctl, m->id, err_set(e, -ENOMEM, "out of memory for the VM's description"), e);
 	answer(ctl, m->id, MSG_CMD_VM_INFO_RESULT, &info);
 	obj_fini(&desc_msg_cmd_vm_info_result, &info);
 	return 0;

@@ -18,7 +18,7 @@ struct control {
 	struct event_base *base; /* borrowed */
 	struct peer monitor, apid;
 	int signals;
-	struct event *on_signal, *on_wake, *on_end_timeout;
+	struct event *on_signal, *on_wake, *on_release, *on_end_timeout;
 	struct vm vm;
 	struct results results;
 	struct events events;

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: ISC */
+/* The control loop between a made-up monitor and a made-up apid; nothing here needs KVM. */
+#include "vmmd/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/ev.h"
+#include "common/fd.h"
+#include "proto/chan.h"
+#include "proto/version.h"
+#include "vmmd/control_internal.h"
+
+struct fixture {
+	struct event_base *base;
+	struct control *ctl;
+	struct chan *mon, *apid; /* the other ends */
+	int signals;             /* the other end of what the loop takes for a signalfd */
+	int lifeline;            /* the monitor's end */
+	uint32_t id;
+	char text[512];          /* joined chain of the last RESULT */
+};
+
+static void turn(struct fixture *f)
+{
+	for (int i = 0; i < 5; i++)
+		assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+}
+
+/* --- the monitor's side ----------------------------------------------------------------------------------------------- */
+
+static void mon_send(struct fixture *f, enum msg_type type, const void *body, int *fds, unsigned nfds)
+{
+	const struct desc *d = body != NULL ? msg_type_desc(type) : NULL;
+
+	assert_int_equal(chan_send(f->mon, type, 0, d, body, fds, nfds), 0);
+	fd_close_all(fds, nfds);
+}
+
+static void mon_expect(struct fixture *f, enum msg_type type)
+{
+	struct chan_msg m;
+
+	assert_int_equal(chan_recv(f->mon, &m), 1);
+	assert_string_equal(msg_type_name(m.type), msg_type_name(type));
+	chan_msg_fini(&m);
+}
+
+static void mon_expect_nothing(struct fixture *f)
+{
+	struct chan_msg m;
+
+	assert_int_equal(chan_recv(f->mon, &m), 0);
+}
+
+static void attach_apid(struct fixture *f)
+{
+	int pair[2];
+
+	if (f->apid != NULL)
+		chan_free(f->apid);
+	assert_int_equal(fd_socketpair(SOCK_SEQPACKET, pair), 0);
+	f->apid = chan_new(pair[0], CHAN_COMMAND_MAX, CHAN_COMMAND_MAX);
+	assert_non_null(f->apid);
+	mon_send(f, MSG_MON_ATTACH_APID, NULL, &pair[1], 1);
+}
+
+/* Parts for a boot: @kvm is opened, everything else is empty but real. */
+static void hand_over(struct fixture *f, const char *kvm, uint32_t lifelines)
+{
+	struct msg_mon_boot_fds m = {
+		.memory_size = 64 << 20, .kernel_size = 0, .has_kvm = true, .has_serial = true, .n_lifelines = lifelines,
+	};
+	int serial[2], life[2], fds[8];
+	unsigned n = 0;
+
+	fds[n++] = open(kvm, O_RDWR | O_CLOEXEC);
+	fds[n++] = memfd_create("ram", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fds[1], 64 << 20), 0);
+	fds[n++] = memfd_create("kernel", MFD_CLOEXEC);
+	assert_int_equal(fd_socketpair(SOCK_STREAM, serial), 0);
+	close(serial[0]);
+	fds[n++] = serial[1];
+	for (uint32_t i = 0; i < lifelines; i++) {
+		assert_int_equal(fd_socketpair(SOCK_STREAM, life), 0);
+		fds[n++] = life[1];
+		fd_closep(&f->lifeline);
+		f->lifeline = life[0];
+	}
+	mon_send(f, MSG_MON_BOOT_FDS, &m, fds, n);
+}
+
+static bool lifeline_ended(struct fixture *f)
+{
+	struct pollfd p = { .fd = f->lifeline, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
+}
+
+/* --- apid's side ------------------------------------------------------------------------------------------------------ */
+
+static void cmd_with_id(struct fixture *f, enum msg_type type, uint32_t id, const void *body)
+{
+	const struct desc *d = body != NULL ? msg_type_desc(type) : NULL;
+
+	assert_int_equal(chan_send(f->apid, type, id, d, body, NULL, 0), 0);
+	turn(f);
+}
+
+static void cmd(struct fixture *f, enum msg_type type, const void *body)
+{
+	cmd_with_id(f, type, ++f->id, body);
+}
+
+/* The next message that is not an event. */
+static void apid_next(struct fixture *f, struct chan_msg *m)
+{
+	do {
+		assert_int_equal(chan_recv(f->apid, m), 1);
+		if (m->type == MSG_CMD_EVENT)
+			chan_msg_fini(m);
+	} while (m->type == MSG_CMD_EVENT);
+}
+
+static int expect_result(struct fixture *f, uint32_t id)
+{
+	struct msg_result r;
+	struct chan_msg m;
+	struct err e = { 0 };
+
+	apid_next(f, &m);
+	assert_int_equal(m.type, MSG_RESULT);
+	assert_int_equal(m.id, id);
+	assert_int_equal(chan_decode(&m, &desc_msg_result, &r, NULL), 0);
+	int code = r.code;
+
+	msg_result_err(&r, &e);
+	(void)err_join(&e, f->text, sizeof(f->text));
+	obj_fini(&desc_msg_result, &r);
+	chan_msg_fini(&m);
+	return code;
+}
+
+static int run(struct fixture *f, enum msg_type type, const void *body)
+{
+	cmd(f, type, body);
+	return expect_result(f, f->id);
+}
+
+static struct msg_cmd_hello_reply hello(struct fixture *f, uint64_t acked_event)
+{
+	struct msg_cmd_hello h = { .version = PROTO_VERSION, .acked_event = acked_event };
+	struct msg_cmd_hello_reply r;
+	struct chan_msg m;
+
+	cmd_with_id(f, MSG_CMD_HELLO, 0, &h);
+	apid_next(f, &m);
+	assert_int_equal(m.type, MSG_CMD_HELLO_REPLY);
+	assert_int_equal(chan_decode(&m, &desc_msg_cmd_hello_reply, &r, NULL), 0);
+	chan_msg_fini(&m);
+	return r;
+}
+
+static void create(struct fixture *f)
+{
+	struct msg_cmd_vm_create c;
+
+	memset(&c, 0, sizeof(c));
+	obj_init(&desc_cfg_vm, &c.config);
+	c.config.cpus.boot_vcpus = c.config.cpus.max_vcpus = 1;
+	c.config.memory.size = 64 << 20;
+	c.config.has_payload = true;
+	c.config.payload.kernel = strdup("/kernel");
+	assert_int_equal(run(f, MSG_CMD_VM_CREATE, &c), 0);
+	obj_fini(&desc_msg_cmd_vm_create, &c);
+}
+
+static bool apid_dropped(struct fixture *f)
+{
+	struct chan_msg m;
+	int r;
+
+	turn(f);
+	while ((r = chan_recv(f->apid, &m)) > 0)
+		chan_msg_fini(&m);
+	return r == -EPIPE;
+}
+
+static void expect_event(struct fixture *f, const char *name)
+{
+	struct msg_cmd_event ev;
+	struct chan_msg m;
+
+	assert_int_equal(chan_recv(f->apid, &m), 1);
+	assert_int_equal(m.type, MSG_CMD_EVENT);
+	assert_int_equal(chan_decode(&m, &desc_msg_cmd_event, &ev, NULL), 0);
+	assert_string_equal(ev.event, name);
+	obj_fini(&desc_msg_cmd_event, &ev);
+	chan_msg_fini(&m);
+}
+
+/* --- fixture ---------------------------------------------------------------------------------------------------------- */
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int mon[2], sig[2];
+	struct err e = { 0 };
+
+	if (f == NULL || fd_socketpair(SOCK_SEQPACKET, mon) < 0 || fd_socketpair(SOCK_STREAM, sig) < 0)
+		return -1;
+	f->base = ev_new(EV_BACKEND_EPOLL);
+	f->lifeline = -1;
+	f->signals = sig[0];
+	f->mon = chan_new(mon[0], CHAN_MONITOR_MAX, CHAN_MONITOR_MAX);
+	f->ctl = control_new(f->base, mon[1], sig[1], &e);
+	*state = f;
+	if (f->base == NULL || f->mon == NULL || f->ctl == NULL)
+		return -1;
+	attach_apid(f);
+	turn(f);
+	(void)hello(f, 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	control_free(f->ctl);
+	ev_free(f->base);
+	if (f->mon != NULL)
+		chan_free(f->mon);
+	if (f->apid != NULL)
+		chan_free(f->apid);
+	fd_closep(&f->signals);
+	fd_closep(&f->lifeline);
+	free(f);
+	return 0;
+}
+
+/* --- states ----------------------------------------------------------------------------------------------------------- */
+
+static void without_a_vm_commands_are_refused_by_kind(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_vm_boot boot = { 0 };
+
+	assert_int_equal(run(f, MSG_CMD_VM_INFO, NULL), -ERR_NOT_FOUND);
+	assert_string_equal(f->text, "VM is not created");
+	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -ERR_NOT_FOUND);
+	assert_int_equal(run(f, MSG_CMD_VM_SHUTDOWN, NULL), -EINVAL);
+	assert_int_equal(run(f, MSG_CMD_VM_COUNTERS, NULL), -EINVAL);
+	assert_int_equal(run(f, MSG_CMD_VM_DELETE, NULL), 0);
+}
+
+static void create_info_delete(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_vm_info_result info;
+	struct msg_cmd_vm_create again;
+	struct chan_msg m;
+
+	create(f);
+	cmd(f, MSG_CMD_VM_INFO, NULL);
+	apid_next(f, &m);
+	assert_int_equal(m.type, MSG_CMD_VM_INFO_RESULT);
+	assert_int_equal(chan_decode(&m, &desc_msg_cmd_vm_info_result, &info, NULL), 0);
+	assert_int_equal(info.state, VM_STATE_CREATED);
+	assert_string_equal(info.config.payload.kernel, "/kernel");
+	assert_int_equal(info.memory_actual_size, 64 << 20);
+	assert_int_equal(info.n_nodes, 0);
+	obj_fini(&desc_msg_cmd_vm_info_result, &info);
+	chan_msg_fini(&m);
+
+	memset(&again, 0, sizeof(again));
+	obj_init(&desc_cfg_vm, &again.config);
+	assert_int_equal(run(f, MSG_CMD_VM_CREATE, &again), -EEXIST);
+	assert_string_equal(f->text, "VM is already created");
+	obj_fini(&desc_msg_cmd_vm_create, &again);
+	assert_int_equal(run(f, MSG_CMD_VM_SHUTDOWN, NULL), -EINVAL);
+	assert_string_equal(f->text, "VM is not booted");
+	assert_int_equal(run(f, MSG_CMD_VM_DELETE, NULL), 0);
+	assert_int_equal(run(f, MSG_CMD_VM_INFO, NULL), -ERR_NOT_FOUND);
+	create(f);
+}
+
+/* --- boot ------------------------------------------------------------------------------------------------------------- */
+
+static void boot_without_parts_fails_and_stays_created(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_vm_boot boot = { 0 };
+
+	create(f);
+	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EINVAL);
+	assert_int_equal(f->ctl->vm.state, VM_STATE_CREATED);
+}
+
+/* The monitor takes the end of a lifeline for our death, so it has to hear first that it is an orderly end. */
+static void failed_boot_gives_everything_back_and_says_so_first(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_vm_boot boot = { 0 };
+
+	create(f);
+	hand_over(f, "/dev/null", 1);
+	assert_true(run(f, MSG_CMD_VM_BOOT, &boot) < 0);
+	assert_non_null(strstr(f->text, "/dev/kvm answers API version"));
+	mon_expect(f, MSG_VMM_STOPPING);
+	mon_expect_nothing(f);
+	assert_true(lifeline_ended(f));
+	assert_int_equal(f->ctl->vm.parts.memory, -1);
+	assert_int_equal(f->ctl->vm.parts.kernel.fd, -1);
+	assert_int_equal(f->ctl->vm.link.fd, -1);
+	assert_int_equal(f->ctl->vm.memory.gmem.n, 0);
+	assert_int_equal(f->ctl->vm.state, VM_STATE_CREATED);
+}
+
+static void wrong_number_of_lifelines_fails_the_boot(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_vm_boot boot = { 0 };
+
+	create(f);
+	hand_over(f, "/dev/null", 2);
+	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EINVAL);
+	assert_string_equal(f->text, "2 lifelines for 1 vCPUs");
+}
+
+static void missing_descriptors_are_told_at_the_boot(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_mon_boot_fds m = { .memory_size = 4096, .has_kvm = true, .n_lifelines = 1 };
+	struct msg_cmd_vm_boot boot = { 0 };
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	create(f);
+	mon_send(f, MSG_MON_BOOT_FDS, &m, &fd, 1);
+	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EBADMSG);
+	assert_string_equal(f->text, "1 descriptors for a boot instead of 4");
+	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EINVAL);
+}
+
+static void delete_drops_parts_that_never_booted(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f);
+	hand_over(f, "/dev/null", 1);
+	assert_int_equal(run(f, MSG_CMD_VM_DELETE, NULL), 0);
+	turn(f);
+	mon_expect(f, MSG_VMM_STOPPING);
+	assert_true(lifeline_ended(f));
+}
+
+static void parts_are_replaced_by_newer_ones(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f);
+	hand_over(f, "/dev/null", 1);
+	turn(f);
+	int first = fd_take(&f->lifeline);
+
+	hand_over(f, "/dev/null", 1);
+	turn(f);
+	struct pollfd p = { .fd = first, .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, 0), 1);
+	assert_false(lifeline_ended(f));
+	mon_expect_nothing(f); /* the monitor gave the first ones up itself */
+	close(first);
+}
+
+/* --- the conversation ------------------------------------------------------------------------------------------------- */
+
+static void successor_gets_unacknowledged_results(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f);
+	assert_int_equal(run(f, MSG_CMD_VM_SHUTDOWN, NULL), -EINVAL);
+	struct msg_cmd_ack_result ack = { .id = 1 };
+
+	cmd_with_id(f, MSG_CMD_ACK_RESULT, 0, &ack);
+	attach_apid(f);
+	struct msg_cmd_hello_reply r = hello(f, UINT64_MAX);
+
+	assert_int_equal(r.next_id, f->id + 1);
+	assert_int_equal(r.state, VM_STATE_CREATED);
+	assert_int_equal(expect_result(f, 2), -EINVAL);
+}
+
+/* A command whose apid died before the answer is carried out, and answered to the successor. */
+static void command_of_a_dead_apid_is_answered_to_its_successor(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(chan_send(f->apid, MSG_CMD_VM_DELETE, ++f->id, NULL, NULL, NULL, 0), 0);
+	attach_apid(f);
+	turn(f);
+	struct msg_cmd_hello_reply r = hello(f, 0);
+
+	/* Either it was read before the channel was replaced, or it never happened; the id tells which. */
+	if (r.next_id == f->id + 1)
+		assert_int_equal(expect_result(f, f->id), 0);
+	else
+		assert_int_equal(r.next_id, f->id);
+}
+
+static void successor_gets_unacknowledged_events(void **state)
+{
+	struct fixture *f = *state;
+	struct chan_msg m;
+
+	control_event(f->ctl, "vm", "booting");
+	control_event(f->ctl, "vm", "booted");
+	attach_apid(f);
+	struct msg_cmd_hello_reply r = hello(f, 1);
+
+	assert_int_equal(r.next_event, 3);
+	expect_event(f, "booted");
+	assert_int_equal(chan_recv(f->apid, &m), 0);
+	struct msg_cmd_ack_event ack = { .seq = 2 };
+
+	cmd_with_id(f, MSG_CMD_ACK_EVENT, 0, &ack);
+	attach_apid(f);
+	(void)hello(f, 0);
+	assert_int_equal(chan_recv(f->apid, &m), 0);
+}
+
+static void used_id_costs_the_channel(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f);
+	cmd_with_id(f, MSG_CMD_VM_DELETE, 1, NULL);
+	assert_true(apid_dropped(f));
+	assert_int_equal(f->ctl->vm.state, VM_STATE_CREATED);
+}
+
+static void message_that_is_no_command_costs_the_channel(void **state)
+{
+	struct fixture *f = *state;
+
+	cmd(f, MSG_MON_RELEASE, NULL);
+	assert_true(apid_dropped(f));
+	attach_apid(f);
+	(void)hello(f, 0);
+	create(f);
+}
+
+static void other_version_costs_the_channel(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_hello h = { .version = PROTO_VERSION + 1 };
+
+	cmd_with_id(f, MSG_CMD_HELLO, 0, &h);
+	assert_true(apid_dropped(f));
+}
+
+static void bad_message_of_the_monitor_does_no_harm(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_mon_lifelines l = { .n = 3 };
+
+	mon_send(f, MSG_MON_LIFELINES, &l, NULL, 0);
+	mon_send(f, MSG_MON_END_OK, NULL, NULL, 0);
+	mon_send(f, MSG_CMD_VM_DELETE, NULL, NULL, 0);
+	turn(f);
+	create(f);
+}
+
+/* --- the end ---------------------------------------------------------------------------------------------------------- */
+
+static bool left_loop(struct fixture *f)
+{
+	return event_base_got_break(f->base) != 0;
+}
+
+static void vmm_shutdown_answers_then_ends_with_its_status(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_cmd_vmm_shutdown s = { .status = 3 };
+	struct msg_vmm_end end;
+	struct chan_msg m;
+
+	create(f);
+	assert_int_equal(run(f, MSG_CMD_VMM_SHUTDOWN, &s), 0);
+	assert_int_equal(chan_recv(f->mon, &m), 1);
+	assert_int_equal(m.type, MSG_VMM_END);
+	assert_int_equal(chan_decode(&m, &desc_msg_vmm_end, &end, NULL), 0);
+	assert_int_equal(end.status, 3);
+	chan_msg_fini(&m);
+	assert_int_equal(run(f, MSG_CMD_VM_DELETE, NULL), -ESHUTDOWN);
+	assert_false(left_loop(f));
+	mon_send(f, MSG_MON_END_OK, NULL, NULL, 0);
+	assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+	assert_true(left_loop(f));
+	assert_int_equal(f->ctl->status, 3);
+}
+
+static void signal_ends_in_order_with_status_0(void **state)
+{
+	struct fixture *f = *state;
+	struct signalfd_siginfo si = { .ssi_signo = 15 };
+
+	create(f);
+	assert_int_equal(write(f->signals, &si, sizeof(si)), sizeof(si));
+	turn(f);
+	mon_expect(f, MSG_VMM_END);
+	assert_int_equal(f->ctl->status, 0);
+	assert_int_equal(f->ctl->vm.state, VM_STATE_NONE);
+	expect_event(f, "deleted");
+	expect_event(f, "shutdown");
+	/* Once is enough. */
+	assert_int_equal(write(f->signals, &si, sizeof(si)), sizeof(si));
+	turn(f);
+	mon_expect_nothing(f);
+}
+
+static void death_of_the_monitor_ends_with_status_1(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f);
+	chan_free(f->mon);
+	f->mon = NULL;
+	assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+	assert_true(left_loop(f));
+	assert_int_equal(f->ctl->status, 1);
+}
+
+static void monitor_may_call_the_start_off(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_mon_quit q = { .status = 1 };
+
+	mon_send(f, MSG_MON_QUIT, &q, NULL, 0);
+	assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+	assert_true(left_loop(f));
+	assert_int_equal(f->ctl->status, 1);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(without_a_vm_commands_are_refused_by_kind),
+		T(create_info_delete),
+		T(boot_without_parts_fails_and_stays_created),
+		T(failed_boot_gives_everything_back_and_says_so_first),
+		T(wrong_number_of_lifelines_fails_the_boot),
+		T(missing_descriptors_are_told_at_the_boot),
+		T(delete_drops_parts_that_never_booted),
+		T(parts_are_replaced_by_newer_ones),
+		T(successor_gets_unacknowledged_results),
+		T(command_of_a_dead_apid_is_answered_to_its_successor),
+		T(successor_gets_unacknowledged_events),
+		T(used_id_costs_the_channel),
+		T(message_that_is_no_command_costs_the_channel),
+		T(other_version_costs_the_channel),
+		T(bad_message_of_the_monitor_does_no_harm),
+		T(vmm_shutdown_answers_then_ends_with_its_status),
+		T(signal_ends_in_order_with_status_0),
+		T(death_of_the_monitor_ends_with_status_1),
+		T(monitor_may_call_the_start_off),
+	};
+
+	return cmocka_run_group_tests_name("control", tests, NULL, NULL);
+}

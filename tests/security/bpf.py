@@ -46,6 +46,39 @@ def evaluate(prog, nr, args=(), arch=AUDIT_ARCH["x86_64"], ip=0):
             raise ValueError("instruction %#x" % code)
 
 
+def possible(prog, nr, arch=AUDIT_ARCH["x86_64"]):
+    """Every answer that some arguments could get: both ways at each test of an argument."""
+    answers, seen, work = set(), set(), [(0, None)]  # None: the accumulator depends on arguments
+    while work:
+        pc, acc = work.pop()
+        if (pc, acc) in seen:
+            continue
+        seen.add((pc, acc))
+        code, jt, jf, k = prog[pc]
+        pc += 1
+        if code == 0x06:
+            answers.add(k)
+        elif code == 0x20:
+            work.append((pc, {0: nr & 0xFFFFFFFF, 4: arch}.get(k)))
+        elif code == 0x05:
+            work.append((pc + k, acc))
+        elif code in (0x15, 0x25, 0x35, 0x45) and acc is not None:
+            hit = {0x15: acc == k, 0x25: acc > k, 0x35: acc >= k, 0x45: acc & k != 0}[code]
+            work.append((pc + (jt if hit else jf), acc))
+        elif code in (0x15, 0x25, 0x35, 0x45):
+            work += [(pc + jt, None), (pc + jf, None)]
+        elif code == 0x54:
+            work.append((pc, None if acc is None else acc & k))
+        else:
+            raise ValueError("instruction %#x" % code)
+    return answers
+
+
+def constants(prog):
+    """What the program compares with: no other value can be singled out."""
+    return {k for code, _, _, k in prog if code in (0x15, 0x25, 0x35, 0x45)}
+
+
 def evaluate_all(programs, nr, args=()):
     """Several filters on one thread: the strictest answer counts (kill is negative as a signed number)."""
     answers = [evaluate(p, nr, args) for p in programs]

@@ -3,7 +3,7 @@
  * A debugger's hand inside another process, for tests (as root):
  *
  *	ptool inject TID NR [ARG...]	make the thread call NR; "killed SIGNAL" or "returned VALUE"
- *	ptool filters TID		its seccomp filters, newest first, a line of hex each
+ *	ptool filters TID		its seccomp filters, oldest first, a line of hex each
  *	ptool kill-at TID N		SIGKILL at its N-th stop from now (a call's entry and its return are stops);
  *					prints "killed at NR entry|return", or "ended STATUS"
  */

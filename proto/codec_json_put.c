@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "proto/utf8.h"
+#include "common/utf8.h"
 
 static int put_object(struct wbuf *out, const struct desc *d, const void *obj);
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "proto/codec_json.h"
-#include "proto/utf8.h"
 
 /* What may come next (RFC 8259). */
 enum expect {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* One UTF-8 sequence at a time (Unicode 15, table 3-7), for the JSON reader and writer. */
-#ifndef PROTO_UTF8_H
-#define PROTO_UTF8_H
+/* One UTF-8 sequence at a time (Unicode 15, table 3-7). */
+#ifndef COMMON_UTF8_H
+#define COMMON_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>

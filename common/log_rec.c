@@ -11,44 +11,16 @@
  */
 #include "common/log.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "common/le.h"
 #include "common/str.h"
 
 enum { LOG_WIRE_VERSION = 1, LOG_WIRE_HEADER = 24 };
 
 _Static_assert(LOG_WIRE_HEADER + LOG_NAME_MAX + LOG_LOC_MAX + LOG_MSG_MAX <= LOG_REC_MAX, "a record always fits");
 _Static_assert(LOG_NAME_MAX <= 256 && LOG_LOC_MAX <= 256, "lengths are bytes");
-
-static void put_le16(uint8_t *p, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static void put_le64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint16_t get_le16(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le16toh(v);
-}
-
-static uint64_t get_le64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
 
 size_t log_rec_encode(const struct log_rec *rec, uint8_t *out, size_t cap)
 {
@@ -63,10 +35,10 @@ size_t log_rec_encode(const struct log_rec *rec, uint8_t *out, size_t cap)
 	out[1] = rec->level;
 	out[2] = (uint8_t)thread;
 	out[3] = (uint8_t)loc;
-	put_le16(out + 4, (uint16_t)msg);
-	put_le16(out + 6, 0);
-	put_le64(out + 8, rec->mono_ns);
-	put_le64(out + 16, rec->dropped);
+	le16_put(out + 4, (uint16_t)msg);
+	le16_put(out + 6, 0);
+	le64_put(out + 8, rec->mono_ns);
+	le64_put(out + 16, rec->dropped);
 	memcpy(out + LOG_WIRE_HEADER, rec->thread, thread);
 	memcpy(out + LOG_WIRE_HEADER + thread, rec->loc, loc);
 	memcpy(out + LOG_WIRE_HEADER + thread + loc, rec->msg, msg);
@@ -104,13 +76,13 @@ int log_rec_decode(struct log_rec *rec, const void *p, size_t len)
 
 	if (len < LOG_WIRE_HEADER || len > LOG_REC_MAX || b[0] != LOG_WIRE_VERSION || b[1] > LOG_TRACE)
 		return -EBADMSG;
-	size_t thread = b[2], loc = b[3], msg = get_le16(b + 4);
-	if (thread >= LOG_NAME_MAX || loc >= LOG_LOC_MAX || msg >= LOG_MSG_MAX || get_le16(b + 6) != 0 ||
+	size_t thread = b[2], loc = b[3], msg = le16_get(b + 4);
+	if (thread >= LOG_NAME_MAX || loc >= LOG_LOC_MAX || msg >= LOG_MSG_MAX || le16_get(b + 6) != 0 ||
 	    len != LOG_WIRE_HEADER + thread + loc + msg)
 		return -EBADMSG;
 	rec->level = b[1];
-	rec->mono_ns = get_le64(b + 8);
-	rec->dropped = get_le64(b + 16);
+	rec->mono_ns = le64_get(b + 8);
+	rec->dropped = le64_get(b + 16);
 	get_text(rec->thread, b + LOG_WIRE_HEADER, thread);
 	get_text(rec->loc, b + LOG_WIRE_HEADER + thread, loc);
 	get_text(rec->msg, b + LOG_WIRE_HEADER + thread + loc, msg);

@@ -8,22 +8,11 @@
 #include <sys/socket.h>
 
 #include "common/buf.h"
+#include "common/le.h"
 #include "proto/chan_internal.h"
 #include "proto/codec_bin.h"
 
 enum { CHUNK_MAX = CHAN_RECORD_MAX - CHAN_HEADER };
-
-static void put_le16(uint8_t *p, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static void put_le32(uint8_t *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-}
 
 static struct chan_out *record_new(enum msg_type type, uint32_t id, const struct wbuf *body, size_t offset)
 {
@@ -33,13 +22,13 @@ static struct chan_out *record_new(enum msg_type type, uint32_t id, const struct
 	if (o == NULL)
 		return NULL;
 	o->len = CHAN_HEADER + chunk;
-	put_le32(o->data, CHAN_MAGIC);
-	put_le16(o->data + 4, (uint16_t)type);
-	put_le16(o->data + 6, 0);
-	put_le32(o->data + 8, id);
-	put_le32(o->data + 12, (uint32_t)body->len); /* at most max_msg, which fits */
-	put_le32(o->data + 16, (uint32_t)offset);
-	put_le32(o->data + 20, (uint32_t)chunk);
+	le32_put(o->data, CHAN_MAGIC);
+	le16_put(o->data + 4, (uint16_t)type);
+	le16_put(o->data + 6, 0);
+	le32_put(o->data + 8, id);
+	le32_put(o->data + 12, (uint32_t)body->len); /* at most max_msg, which fits */
+	le32_put(o->data + 16, (uint32_t)offset);
+	le32_put(o->data + 20, (uint32_t)chunk);
 	if (chunk > 0)
 		memcpy(o->data + CHAN_HEADER, body->p + offset, chunk);
 	return o;

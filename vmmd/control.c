@@ -35,7 +35,6 @@ void control_event(struct control *ctl, const char *source, const char *name)
 {
 	const struct event_rec *rec = events_add(&ctl->events, source, name);
 
-	log_info("event: %s %s", source, name);
 	if (!peer_is_open(&ctl->apid))
 		return;
 	if (events_send(rec, ctl->apid.chan) < 0)

@@ -33,7 +33,7 @@ struct control {
 
 /* --- control.c ------------------------------------------------------------------------------------------------------- */
 
-/* Number an event, keep it, send it, log it. Static texts. */
+/* Number an event, keep it, send it (apid logs it). Static texts. */
 void control_event(struct control *ctl, const char *source, const char *name);
 /* Running -> Created. The monitor is told before this returns; memory and files are given back from the loop. */
 void control_stop_vm(struct control *ctl);

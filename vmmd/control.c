@@ -241,11 +241,13 @@ struct control *control_new(struct event_base *base, int monitor, int signals, s
 		fd_closep(&signals);
 		return NULL;
 	}
+	const struct vm_ops ops = { .stopping = on_stopping, .progress = control_answer_queries, .arg = ctl };
+
 	ctl->base = base;
 	ctl->signals = signals;
 	results_init(&ctl->results);
 	events_init(&ctl->events);
-	r = vm_init(&ctl->vm, base, on_stopping, ctl, e);
+	r = vm_init(&ctl->vm, base, &ops, e);
 	if (r == 0) {
 		r = peer_open(&ctl->monitor, base, monitor, CHAN_MONITOR_MAX, MONITOR_QUEUE_MAX, on_monitor, ctl);
 		monitor = -1;
@@ -277,6 +279,8 @@ void control_free(struct control *ctl)
 	event_freep(&ctl->on_wake);
 	event_freep(&ctl->on_release);
 	event_freep(&ctl->on_end_timeout);
+	if (ctl->stashed)
+		chan_msg_fini(&ctl->stash);
 	peer_close(&ctl->apid);
 	peer_close(&ctl->monitor);
 	vm_fini(&ctl->vm);

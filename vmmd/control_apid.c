@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "common/ev.h"
 #include "common/log.h"
 #include "proto/dispatch.h"
 #include "proto/version.h"
@@ -18,10 +19,18 @@ enum {
 	APID_BUDGET = 64, /* messages per turn of the loop */
 };
 
+void control_drop_apid(struct control *ctl)
+{
+	if (ctl->stashed)
+		chan_msg_fini(&ctl->stash);
+	ctl->stashed = false;
+	peer_close(&ctl->apid);
+}
+
 static void apid_broken(struct control *ctl, const char *why)
 {
 	log_error("apid's channel is dropped: %s", why);
-	peer_close(&ctl->apid);
+	control_drop_apid(ctl);
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------------- */
@@ -283,6 +292,26 @@ static void handle_message(struct control *ctl, struct chan_msg *m)
 		break_off(ctl, &e);
 }
 
+/* The next message, the one that had to wait before those behind it. True: @m has one. */
+static bool next_message(struct control *ctl, struct chan_msg *m)
+{
+	if (!peer_is_open(&ctl->apid))
+		return false;
+	if (ctl->stashed) {
+		*m = ctl->stash;
+		ctl->stashed = false;
+		return true;
+	}
+	int r = chan_recv(ctl->apid.chan, m);
+
+	if (r < 0) {
+		/* Its successor attaches with a channel of its own. */
+		log_debug("apid's channel ended: %s", strerrordesc_np(-r));
+		control_drop_apid(ctl);
+	}
+	return r > 0;
+}
+
 void control_on_apid(void *arg)
 {
 	struct control *ctl = arg;
@@ -291,18 +320,34 @@ void control_on_apid(void *arg)
 		struct chan_msg m;
 
 		control_drain_monitor(ctl);
-		if (!peer_is_open(&ctl->apid))
+		if (!next_message(ctl, &m))
 			return;
-		int r = chan_recv(ctl->apid.chan, &m);
+		handle_message(ctl, &m);
+	}
+}
 
-		if (r == 0)
+static bool only_asks(enum msg_type type)
+{
+	return type == MSG_CMD_VM_INFO || type == MSG_CMD_VM_COUNTERS || is_conversation(type);
+}
+
+/* The command that is being carried out was received before, and its answer will follow what is answered here: ids tell
+ * them apart. The end of the channel waits with the rest. */
+void control_answer_queries(void *arg)
+{
+	struct control *ctl = arg;
+
+	for (int i = 0; i < APID_BUDGET && !ctl->stashed && peer_is_open(&ctl->apid); i++) {
+		if (chan_recv(ctl->apid.chan, &ctl->stash) <= 0)
 			return;
-		if (r < 0) {
-			/* Its successor attaches with a channel of its own. */
-			log_debug("apid's channel ended: %s", strerrordesc_np(-r));
-			peer_close(&ctl->apid);
+		ctl->stashed = true;
+		if (!only_asks(ctl->stash.type)) {
+			event_active(ctl->apid.on_read, EV_READ, 0); /* the socket may have nothing more to say */
 			return;
 		}
+		struct chan_msg m = ctl->stash;
+
+		ctl->stashed = false;
 		handle_message(ctl, &m);
 	}
 }

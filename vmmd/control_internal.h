@@ -27,6 +27,8 @@ struct control {
 	bool release_pending; /* vm_release() is due, once answers are out */
 	bool ending;          /* END was sent, nothing new is done */
 	int status;           /* then the exit status */
+	bool stashed;         /* stash holds a message of apid's that has to wait for the end of a boot or reset */
+	struct chan_msg stash;
 	int boot_err_code;    /* the monitor handed over something unusable: told at the boot */
 	struct err boot_err;
 };
@@ -56,5 +58,9 @@ void control_drain_monitor(struct control *ctl);
 
 /* Callback: something came from apid. */
 void control_on_apid(void *arg);
+/* In the middle of a boot or reset: answer what only asks, keep the first message that wants more. */
+void control_answer_queries(void *arg);
+/* apid's channel ends, with what came over it and has not been handled. */
+void control_drop_apid(struct control *ctl);
 
 #endif

@@ -16,7 +16,7 @@ static int handle_attach_apid(void *ctx, const void *msg, struct chan_msg *m, st
 	(void)msg;
 	if (m->nfds != 1)
 		return err_set(e, -EBADMSG, "%u descriptors for apid's channel", m->nfds);
-	peer_close(&ctl->apid);
+	control_drop_apid(ctl);
 	int r = peer_open(&ctl->apid, ctl->base, fd_take(&m->fds[0]), CHAN_COMMAND_MAX, 2 * CHAN_COMMAND_MAX,
 			  control_on_apid, ctl);
 

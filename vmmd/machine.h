@@ -42,6 +42,9 @@ struct machine_cfg {
 	/* In: a number that the VM's descriptor should not get, -1: none. Out: the one it got. KVM names a VM in debugfs after
 	 * process and descriptor, and while the VM before is still coming down its name is taken. */
 	int *vm_number;
+	/* Called between the pieces of a long load; never NULL. Must not touch the machine. */
+	void (*progress)(void *arg);
+	void *arg;
 };
 
 /* Build it and load the payload. On failure nothing is left but what was written to RAM. */

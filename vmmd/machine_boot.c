@@ -18,7 +18,7 @@ enum { LOAD_CHUNK = 16 * 1024 * 1024, LOAD_IOVECS = 2 * MEMMAP_RAM_MAX };
 
 struct file_ctx {
 	int fd;
-	const struct gmem *gmem;
+	const struct machine_cfg *cfg;
 };
 
 /*
@@ -65,7 +65,7 @@ static int file_load(void *ctx, uint64_t off, uint64_t gpa, uint64_t len)
 	while (len > 0) {
 		struct iovec iov[LOAD_IOVECS];
 		uint64_t part = len < LOAD_CHUNK ? len : LOAD_CHUNK;
-		int n = gmem_iov(f->gmem, gpa, part, iov, LOAD_IOVECS);
+		int n = gmem_iov(&f->cfg->memory->gmem, gpa, part, iov, LOAD_IOVECS);
 		int r = n < 0 ? n : read_all(f->fd, iov, n, off);
 
 		if (r < 0)
@@ -73,13 +73,14 @@ static int file_load(void *ctx, uint64_t off, uint64_t gpa, uint64_t len)
 		off += part;
 		gpa += part;
 		len -= part;
+		f->cfg->progress(f->cfg->arg);
 	}
 	return 0;
 }
 
-static struct boot_image image_of(const struct machine_file *file, struct file_ctx *ctx, const struct gmem *gmem)
+static struct boot_image image_of(const struct machine_file *file, struct file_ctx *ctx, const struct machine_cfg *cfg)
 {
-	*ctx = (struct file_ctx) { .fd = file->fd, .gmem = gmem };
+	*ctx = (struct file_ctx) { .fd = file->fd, .cfg = cfg };
 	return (struct boot_image) {
 		.size = file->size, .read_at = file_read_at, .load = file_load, .ctx = ctx,
 	};
@@ -90,7 +91,7 @@ static struct boot_image image_of(const struct machine_file *file, struct file_c
 static int load_initramfs(struct machine *m, struct boot_params *params, struct err *e)
 {
 	struct file_ctx ctx;
-	struct boot_image img = image_of(&m->cfg.initramfs, &ctx, &m->cfg.memory->gmem);
+	struct boot_image img = image_of(&m->cfg.initramfs, &ctx, &m->cfg);
 
 	params->initramfs_size = img.size;
 	return loader_load_initramfs(&img, m->cfg.map, &m->kernel, &params->initramfs_gpa, e);
@@ -108,7 +109,7 @@ int boot_load(struct machine *m, struct err *e)
 	};
 	struct boot_params params = { .map = m->cfg.map, .kernel = &m->kernel, .cmdline = m->cfg.cmdline };
 	struct file_ctx ctx;
-	struct boot_image img = image_of(&m->cfg.kernel, &ctx, gm);
+	struct boot_image img = image_of(&m->cfg.kernel, &ctx, &m->cfg);
 	int r = m->cfg.cmdline != NULL ? loader_check_cmdline(m->cfg.cmdline, e) : 0;
 
 	if (r == 0)

@@ -66,27 +66,37 @@ int memory_set_slots(const struct memory *m, int vm, struct err *e)
 	return 0;
 }
 
+/* A part that is given back in some ten milliseconds. */
+#define CLEAR_PIECE (256 * MIB)
+
 /*
  * A hole in the memfd is the cheapest zero, and gives the pages back to the host. A file system that cannot punch holes
  * gets its zeros written.
  *
  * #syscalls vmmd: madvise(REMOVE)
  */
-static int clear_region(const struct gmem *gm, const struct gmem_region *r)
+static int clear_piece(const struct gmem *gm, const struct gmem_region *r, uint64_t off, uint64_t len)
 {
-	if (madvise(r->hva, r->size, MADV_REMOVE) == 0)
+	if (madvise((uint8_t *)r->hva + off, len, MADV_REMOVE) == 0)
 		return 0;
 	log_debug("guest RAM: MADV_REMOVE: %s", strerror(errno));
-	return gmem_zero(gm, r->gpa, r->size);
+	return gmem_zero(gm, r->gpa + off, len);
 }
 
-int memory_clear(struct memory *m, struct err *e)
+int memory_clear(struct memory *m, void (*progress)(void *arg), void *arg, struct err *e)
 {
 	for (unsigned i = 0; i < m->gmem.n; i++) {
-		int r = clear_region(&m->gmem, &m->gmem.r[i]);
+		const struct gmem_region *region = &m->gmem.r[i];
+		uint64_t len;
 
-		if (r < 0)
-			return err_sys(e, r, "cannot clear guest RAM");
+		for (uint64_t off = 0; off < region->size; off += len) {
+			len = region->size - off < CLEAR_PIECE ? region->size - off : CLEAR_PIECE;
+			int r = clear_piece(&m->gmem, region, off, len);
+
+			if (r < 0)
+				return err_sys(e, r, "cannot clear guest RAM");
+			progress(arg);
+		}
 	}
 	return 0;
 }

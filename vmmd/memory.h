@@ -23,7 +23,8 @@ void memory_unmap(struct memory *m); /* accepts a zeroed or unmapped one */
  * grace period of several milliseconds. */
 int memory_set_slots(const struct memory *m, int vm, struct err *e) __must_check;
 
-/* All of RAM reads as zeros again, for a reset of the machine. While no vCPU runs. */
-int memory_clear(struct memory *m, struct err *e) __must_check;
+/* All of RAM reads as zeros again, for a reset of the machine. While no vCPU runs. @progress(@arg) is called now and then:
+ * giving back gigabytes takes its time. */
+int memory_clear(struct memory *m, void (*progress)(void *arg), void *arg, struct err *e) __must_check;
 
 #endif

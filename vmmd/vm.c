@@ -15,12 +15,11 @@ static const struct vm_parts no_parts = {
 	.memory = -1, .kernel = { .fd = -1 }, .initramfs = { .fd = -1 }, .serial = -1,
 };
 
-int vm_init(struct vm *vm, struct event_base *base, void (*stopping)(void *arg), void *arg, struct err *e)
+int vm_init(struct vm *vm, struct event_base *base, const struct vm_ops *ops, struct err *e)
 {
 	memset(vm, 0, sizeof(*vm));
 	vm->base = base;
-	vm->stopping = stopping;
-	vm->arg = arg;
+	vm->ops = *ops;
 	vm->kvm = -1;
 	vm->vm_number = -1;
 	vm->parts = no_parts;
@@ -61,7 +60,7 @@ void vm_delete(struct vm *vm)
 static void tell_stopping(struct vm *vm)
 {
 	if (vm->lifelines_watched)
-		vm->stopping(vm->arg);
+		vm->ops.stopping(vm->ops.arg);
 	vm->lifelines_watched = false;
 }
 
@@ -190,6 +189,8 @@ static int build(struct vm *vm, struct err *e)
 		.serial_stream = p->has_serial,
 		.wake = &vm->wake,
 		.vm_number = &vm->vm_number,
+		.progress = vm->ops.progress,
+		.arg = vm->ops.arg,
 	};
 
 	r = machine_new(&mc, &vm->machine, e);
@@ -284,7 +285,7 @@ void vm_release(struct vm *vm)
 int vm_reset_stop(struct vm *vm, struct err *e)
 {
 	end_machine(vm);
-	return memory_clear(&vm->memory, e);
+	return memory_clear(&vm->memory, vm->ops.progress, vm->ops.arg, e);
 }
 
 int vm_reset_start(struct vm *vm, struct err *e)

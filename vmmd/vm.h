@@ -41,6 +41,13 @@ struct vm_parts {
 	int *lifelines;
 };
 
+/* What the VM's owner is told. */
+struct vm_ops {
+	void (*stopping)(void *arg); /* lifelines are about to end in order */
+	void (*progress)(void *arg); /* in the middle of a boot or reset that may take long; must not change the VM */
+	void *arg;
+};
+
 struct vm {
 	struct event_base *base; /* [const] borrowed */
 	enum vm_state state;
@@ -54,11 +61,10 @@ struct vm {
 	int vm_number;           /* of the last KVM VM's descriptor */
 	struct machine *machine; /* NULL: not running, or between two runs of a reset */
 	bool lifelines_watched;  /* the monitor sees ours end */
-	void (*stopping)(void *arg); /* [const] called before they end in order */
-	void *arg;
+	struct vm_ops ops;       /* [const] */
 };
 
-int vm_init(struct vm *vm, struct event_base *base, void (*stopping)(void *arg), void *arg, struct err *e) __must_check;
+int vm_init(struct vm *vm, struct event_base *base, const struct vm_ops *ops, struct err *e) __must_check;
 void vm_fini(struct vm *vm);
 
 /* None -> Created. Keeps a copy. */

@@ -384,6 +384,46 @@ static void parts_are_replaced_by_newer_ones(void **state)
 	close(first);
 }
 
+static void queue_cmd(struct fixture *f, enum msg_type type)
+{
+	assert_int_equal(chan_send(f->apid, type, ++f->id, NULL, NULL, NULL, 0), 0);
+}
+
+/* As in the middle of a long load: who only asks is answered, the rest waits and stays in order. */
+static void queries_are_answered_while_a_boot_is_under_way(void **state)
+{
+	struct fixture *f = *state;
+	struct chan_msg m;
+
+	create(f);
+	queue_cmd(f, MSG_CMD_VM_INFO);
+	queue_cmd(f, MSG_CMD_VM_DELETE);
+	queue_cmd(f, MSG_CMD_VM_INFO);
+	control_answer_queries(f->ctl);
+	control_answer_queries(f->ctl);
+	apid_next(f, &m);
+	assert_int_equal(m.type, MSG_CMD_VM_INFO_RESULT);
+	assert_int_equal(m.id, f->id - 2);
+	chan_msg_fini(&m);
+	assert_int_equal(chan_recv(f->apid, &m), 0);
+	assert_int_equal(f->ctl->vm.state, VM_STATE_CREATED);
+	turn(f);
+	assert_int_equal(expect_result(f, f->id - 1), 0);
+	assert_int_equal(expect_result(f, f->id), -ERR_NOT_FOUND);
+}
+
+static void channel_that_ends_while_a_message_waits_leaks_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f);
+	queue_cmd(f, MSG_CMD_VM_DELETE);
+	control_answer_queries(f->ctl);
+	attach_apid(f);
+	turn(f);
+	(void)hello(f, 0);
+}
+
 /* --- the conversation ------------------------------------------------------------------------------------------------- */
 
 static void successor_gets_unacknowledged_results(void **state)
@@ -567,6 +607,8 @@ int main(void)
 		T(missing_descriptors_are_told_at_the_boot),
 		T(delete_drops_parts_that_never_booted),
 		T(parts_are_replaced_by_newer_ones),
+		T(queries_are_answered_while_a_boot_is_under_way),
+		T(channel_that_ends_while_a_message_waits_leaks_nothing),
 		T(successor_gets_unacknowledged_results),
 		T(command_of_a_dead_apid_is_answered_to_its_successor),
 		T(successor_gets_unacknowledged_events),

@@ -59,12 +59,18 @@ static void memory_maps_both_sides_of_the_hole(void **state)
 	close(fd);
 }
 
+static void on_progress(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
 static void memory_clear_gives_zeros_and_pages_back(void **state)
 {
 	int fd = ram_fd(8 * MIB);
 	struct memory m = { 0 };
 	struct memmap map;
 	uint8_t data[4096];
+	unsigned pieces = 0;
 
 	(void)state;
 	memset(data, 0x5a, sizeof(data));
@@ -73,8 +79,9 @@ static void memory_clear_gives_zeros_and_pages_back(void **state)
 	for (uint64_t gpa = 0; gpa < 8 * MIB; gpa += MIB)
 		assert_int_equal(gmem_write(&m.gmem, gpa, data, sizeof(data)), 0);
 	assert_true(blocks_of(fd) > 0);
-	assert_int_equal(memory_clear(&m, NULL), 0);
+	assert_int_equal(memory_clear(&m, on_progress, &pieces, NULL), 0);
 	assert_int_equal(blocks_of(fd), 0);
+	assert_int_equal(pieces, 1);
 	for (uint64_t gpa = 0; gpa < 8 * MIB; gpa += MIB) {
 		assert_int_equal(gmem_read(&m.gmem, gpa, data, sizeof(data)), 0);
 		assert_int_equal(data[0], 0);

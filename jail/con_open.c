@@ -31,13 +31,12 @@ static int own_copy(int fd, int flags)
 }
 
 /* #syscalls monitor: ioctl(ANY: TCGETS, TCSETS) */
-static int make_raw(struct con_host *t)
+int con_make_raw(struct con_host *t)
 {
-	struct termios raw;
+	struct termios raw = t->saved;
 
-	if (tcgetattr(t->fds[0], &t->saved) < 0)
-		return -errno;
-	raw = t->saved;
+	if (!t->is_tty || t->raw)
+		return 0;
 	cfmakeraw(&raw);
 	if (tcsetattr(t->fds[0], TCSANOW, &raw) < 0)
 		return -errno;
@@ -45,6 +44,7 @@ static int make_raw(struct con_host *t)
 	return 0;
 }
 
+/* #syscalls monitor: ioctl(ANY: TCGETS) */
 static int open_terminal(struct con_host *t, struct err *e)
 {
 	int r = own_copy(STDOUT_FILENO, O_RDWR);
@@ -52,8 +52,10 @@ static int open_terminal(struct con_host *t, struct err *e)
 	if (r < 0)
 		return err_sys(e, r, "cannot open the terminal");
 	t->fds[t->n_fds++] = r;
-	r = make_raw(t);
-	return r < 0 ? err_sys(e, r, "cannot change the terminal's settings") : 0;
+	if (tcgetattr(t->fds[0], &t->saved) < 0)
+		return err_sys(e, -errno, "cannot read the terminal's settings");
+	t->is_tty = true;
+	return 0;
 }
 
 /* Input comes from stdin when that is a terminal, wherever output goes.

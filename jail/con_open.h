@@ -22,8 +22,9 @@ struct con_host {
 	int fds[CON_OPEN_FDS_MAX]; /* as they go to the helper, stream and ring left out; -1: none */
 	unsigned n_fds;
 	bool has_input;
-	bool raw;                  /* fds[0] is a terminal that we made raw; saved: how it was */
-	struct termios saved;
+	bool is_tty;               /* fds[0] is a terminal ... */
+	bool raw;                  /* ... and we made it raw */
+	struct termios saved;      /* how it was */
 	char path[CON_OPEN_PATH_MAX]; /* pty: the slave's name; socket: what to unlink; else "" */
 	bool unlink_path;
 };
@@ -31,6 +32,10 @@ struct con_host {
 
 /* @mode not OFF. @path for FILE and SOCKET. Fills *@t, or leaves nothing behind. */
 int con_open(struct con_host *t, enum console_mode mode, const char *path, struct err *e) __must_check;
+
+/* The terminal is the guest's now. Once a helper that will give it back, should we be killed, is up: not before. 0 or
+ * -errno; nothing to do when it is no terminal, or raw already. */
+int con_make_raw(struct con_host *t) __must_check;
 
 /* Give the terminal its settings back, remove the socket, close. Accepts CON_HOST_NONE. */
 void con_close(struct con_host *t);

@@ -226,7 +226,7 @@ int op_hlp_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	struct con *con = ctx;
 	struct jail_missing missing = { .perm = hello->missing_perm, .old = hello->missing_old };
 	struct msg_con_config cfg = { .target = con->host.kind, .has_input = con->host.has_input,
-				      .restore_tty = con->host.raw };
+				      .restore_tty = con->host.is_tty };
 	int fds[2 + CON_OPEN_FDS_MAX] = { con->stream_helper, con->ring_fd };
 
 	(void)m;
@@ -236,7 +236,7 @@ int op_hlp_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	missing.perm |= con->child.missing.perm;
 	missing.old |= con->child.missing.old;
 	monitor_note_missing(con->mon, "cloister-console", missing);
-	if (con->host.raw) {
+	if (con->host.is_tty) {
 		cfg.n_termios = sizeof(con->host.saved);
 		cfg.termios = (uint8_t *)&con->host.saved;
 	}
@@ -301,6 +301,8 @@ int op_hlp_ready(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	if (r < 0)
 		return err_wrap(e, r, "not locked as it says");
 	(void)event_del(con->on_timer);
+	if (con_make_raw(&con->host) < 0)
+		log_warn("the terminal's settings cannot be changed");
 	con->state = CON_UP;
 	vm_console_changed(mon);
 	return 0;

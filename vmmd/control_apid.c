@@ -194,7 +194,8 @@ static int handle_hello(void *ctx, const void *msg, struct chan_msg *m, struct e
 	};
 
 	if (h->version != PROTO_VERSION)
-		return err_set(e, -EBADMSG, "apid speaks version %u of the messages, not %u", h->version, PROTO_VERSION);
+		return err_set(e, -EBADMSG, "apid speaks version %u of the messages, not %u", h->version,
+			       PROTO_VERSION);
 	ctl->no_shutdown = h->no_shutdown;
 	events_ack(&ctl->events, h->acked_event);
 	int r = peer_send(&ctl->apid, MSG_CMD_HELLO_REPLY, m->id, &reply);

@@ -22,8 +22,11 @@ const struct event_rec *events_add(struct events *ev, const char *source, const 
 	struct event_rec *rec = &ev->v[(ev->first + ev->n) % EVENTS_MAX];
 
 	ev->n++;
-	*rec = (struct event_rec) {
-		.seq = ev->next++, .mono_ns = clock_mono_ns(), .source = source, .name = name,
+	*rec = (struct event_rec){
+		.seq = ev->next++,
+		.mono_ns = clock_mono_ns(),
+		.source = source,
+		.name = name,
 	};
 	return rec;
 }

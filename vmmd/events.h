@@ -19,8 +19,8 @@ struct event_rec {
 };
 
 struct events {
-	uint64_t next;  /* number of the next one, from 1 */
-	uint64_t lost;  /* dropped unacknowledged */
+	uint64_t next; /* number of the next one, from 1 */
+	uint64_t lost; /* dropped unacknowledged */
 	size_t first, n;
 	struct event_rec v[EVENTS_MAX]; /* ring */
 };

@@ -22,8 +22,8 @@ struct gate {
 	pthread_cond_t changed;  /* phase changed */
 	pthread_cond_t held_all; /* held changed */
 	enum gate_phase phase;
-	unsigned held;           /* threads waiting in gate_pass() */
-	_Atomic bool open;       /* phase == GATE_OPEN, for a look without the lock before each entry of the guest */
+	unsigned held;     /* threads waiting in gate_pass() */
+	_Atomic bool open; /* phase == GATE_OPEN, for a look without the lock before each entry of the guest */
 };
 
 int gate_init(struct gate *g) __must_check; /* closed */

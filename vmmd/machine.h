@@ -35,12 +35,12 @@ struct machine_cfg {
 	const struct memmap *map;
 	const struct memory *memory; /* mapped as @map says, all zeros */
 	struct machine_file kernel, initramfs;
-	const char *cmdline;         /* NULL: none */
-	bool serial;                 /* COM1 exists */
-	bool serial_stream;          /* and somebody takes its output */
+	const char *cmdline; /* NULL: none */
+	bool serial;         /* COM1 exists */
+	bool serial_stream;  /* and somebody takes its output */
 	struct wake *wake;
-	/* In: a number that the VM's descriptor should not get, -1: none. Out: the one it got. KVM names a VM in debugfs after
-	 * process and descriptor, and while the VM before is still coming down its name is taken. */
+	/* In: a number that the VM's descriptor should not get, -1: none. Out: the one it got. KVM names a VM in
+	 * debugfs after process and descriptor, and while the VM before is still coming down its name is taken. */
 	int *vm_number;
 	/* Called between the pieces of a long load; never NULL. Must not touch the machine. */
 	void (*progress)(void *arg);

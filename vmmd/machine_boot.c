@@ -80,9 +80,12 @@ static int file_load(void *ctx, uint64_t off, uint64_t gpa, uint64_t len)
 
 static struct boot_image image_of(const struct machine_file *file, struct file_ctx *ctx, const struct machine_cfg *cfg)
 {
-	*ctx = (struct file_ctx) { .fd = file->fd, .cfg = cfg };
-	return (struct boot_image) {
-		.size = file->size, .read_at = file_read_at, .load = file_load, .ctx = ctx,
+	*ctx = (struct file_ctx){ .fd = file->fd, .cfg = cfg };
+	return (struct boot_image){
+		.size = file->size,
+		.read_at = file_read_at,
+		.load = file_load,
+		.ctx = ctx,
 	};
 }
 
@@ -168,7 +171,8 @@ static int set_registers(struct machine *m, int fd, struct err *e)
 	return r < 0 ? err_sys(e, r, "KVM_SET_LAPIC") : 0;
 }
 
-static int set_vcpu(struct machine *m, uint32_t index, const struct cpuid_cfg *cfg, struct cpuid_lists *l, struct err *e)
+static int set_vcpu(struct machine *m, uint32_t index, const struct cpuid_cfg *cfg, struct cpuid_lists *l,
+		    struct err *e)
 {
 	int fd = vcpus_fd(m->vcpus, index);
 	int r = cpuid_vcpu(&l->common, &m->host, cfg, index, &l->vcpu, e);

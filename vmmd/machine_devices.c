@@ -104,7 +104,7 @@ static int make_devices(struct machine *m)
 	r = make_serial(m);
 	if (r < 0)
 		return r;
-	d->sink = (struct platform_sink) { .event = on_event, .arg = m };
+	d->sink = (struct platform_sink){ .event = on_event, .arg = m };
 	ram_sizes(m->cfg.map, &below, &above);
 	cmos_init(&d->cmos, below, above, &d->sink, NULL);
 	acpi_pm_timer_init(&d->pm_timer, NULL);

@@ -58,7 +58,10 @@ static enum log_level wanted_level(int argc, char **argv)
 static struct control *set_up(struct event_base *base, struct jail_missing *missing, struct err *e)
 {
 	static const struct jail_limits limits = {
-		.nofile = JAIL_KEEP, .fsize = 0, .as_bytes = JAIL_KEEP, .nproc = JAIL_KEEP,
+		.nofile = JAIL_KEEP,
+		.fsize = 0,
+		.as_bytes = JAIL_KEEP,
+		.nproc = JAIL_KEEP,
 	};
 	int signals = take_signals();
 

@@ -19,8 +19,7 @@ static int map_run(struct memory *m, int fd, const struct memmap_ram *run, struc
 	void *p = mmap(NULL, run->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)run->file_off);
 
 	if (p == MAP_FAILED)
-		return err_sys(e, -errno, "cannot map %llu MiB of guest RAM",
-			       (unsigned long long)(run->size / MIB));
+		return err_sys(e, -errno, "cannot map %llu MiB of guest RAM", (unsigned long long)(run->size / MIB));
 	if (madvise(p, run->size, MADV_DONTDUMP) < 0)
 		log_debug("guest RAM: MADV_DONTDUMP: %s", strerror(errno));
 	int r = gmem_add(&m->gmem, run->gpa, run->size, p);

@@ -55,7 +55,7 @@ int results_add(struct results *rs, uint32_t id, enum msg_type type, const void 
 
 	if (r == NULL)
 		return -ENOMEM;
-	*r = (struct result) { .id = id, .type = type, .desc = d };
+	*r = (struct result){ .id = id, .type = type, .desc = d };
 	if (obj_copy(d, r->body, body) < 0) {
 		free(r);
 		return -ENOMEM;

@@ -105,7 +105,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 int serial_link_open(struct serial_link *l, struct event_base *base, int *fd)
 {
-	*l = (struct serial_link) { .fd = fd_take(fd) };
+	*l = (struct serial_link){ .fd = fd_take(fd) };
 	if (l->fd < 0)
 		return 0;
 	l->on_read = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
@@ -126,7 +126,7 @@ void serial_link_close(struct serial_link *l)
 	if (l->on_write != NULL)
 		event_free(l->on_write);
 	fd_closep(&l->fd);
-	*l = (struct serial_link) { .fd = -1 };
+	*l = (struct serial_link){ .fd = -1 };
 }
 
 void serial_link_attach(struct serial_link *l, struct serial *serial)

@@ -25,7 +25,7 @@ struct serial;
 enum { SERIAL_LINK_INPUT = 4096 };
 
 struct serial_link {
-	int fd;                /* stream socket, owned; -1: none */
+	int fd; /* stream socket, owned; -1: none */
 	bool broken;
 	uint64_t thrown_away;  /* bytes of output without a socket */
 	struct serial *serial; /* NULL: no machine */

@@ -32,14 +32,14 @@ enum {
 };
 
 struct vcpu {
-	struct vcpus *all;     /* [const] */
-	unsigned index;        /* [const] */
-	int fd, lifeline;      /* [ctl] until the thread has its own copies */
-	struct kvm_run *run;   /* [const] mapping; immediate_exit is also written by the control thread */
-	struct log_ring *log;  /* producer: the thread; consumer: control */
-	bool running;          /* [ctl] there is a thread to join */
-	pthread_t thread;      /* [ctl] */
-	int setup;             /* result of the thread's set-up; read after the gate says that it is held */
+	struct vcpus *all;    /* [const] */
+	unsigned index;       /* [const] */
+	int fd, lifeline;     /* [ctl] until the thread has its own copies */
+	struct kvm_run *run;  /* [const] mapping; immediate_exit is also written by the control thread */
+	struct log_ring *log; /* producer: the thread; consumer: control */
+	bool running;         /* [ctl] there is a thread to join */
+	pthread_t thread;     /* [ctl] */
+	int setup;            /* result of the thread's set-up; read after the gate says that it is held */
 	struct err setup_err;
 };
 
@@ -49,8 +49,8 @@ struct vcpus {
 	size_t run_bytes;     /* [const] */
 	int vm;               /* [ctl] during start */
 	struct gate gate;
-	_Atomic int request;  /* enum vcpu_request, set once */
-	unsigned n;           /* [ctl] added so far */
+	_Atomic int request; /* enum vcpu_request, set once */
+	unsigned n;          /* [ctl] added so far */
 	struct vcpu v[];
 };
 
@@ -67,8 +67,12 @@ struct vcpus *vcpus_new(const struct vcpus_cfg *cfg)
 		return NULL;
 	}
 	vs->cfg = *cfg;
-	vs->env = (struct vcpu_env) {
-		.pio = cfg->pio, .mmio = cfg->mmio, .eoi = cfg->eoi, .arg = cfg->arg, .over = &vs->request,
+	vs->env = (struct vcpu_env){
+		.pio = cfg->pio,
+		.mmio = cfg->mmio,
+		.eoi = cfg->eoi,
+		.arg = cfg->arg,
+		.over = &vs->request,
 	};
 	vs->vm = -1;
 	return vs;
@@ -100,7 +104,7 @@ int vcpus_add(struct vcpus *vs, int *fd, size_t run_bytes, struct err *e)
 {
 	struct vcpu *v = &vs->v[vs->n];
 
-	*v = (struct vcpu) { .all = vs, .index = vs->n, .fd = fd_take(fd), .lifeline = -1 };
+	*v = (struct vcpu){ .all = vs, .index = vs->n, .fd = fd_take(fd), .lifeline = -1 };
 	vs->n++;
 	vs->run_bytes = run_bytes;
 	v->log = log_ring_new();

@@ -41,11 +41,11 @@ enum vcpu_request { VCPU_REQ_NONE, VCPU_REQ_RESET, VCPU_REQ_POWER_OFF, VCPU_REQ_
 struct vcpus;
 
 struct vcpus_cfg {
-	unsigned n;                                /* how many will be added */
-	const struct bus *pio, *mmio;              /* borrowed */
-	void (*eoi)(void *arg, uint8_t vector);    /* from vCPU threads */
+	unsigned n;                             /* how many will be added */
+	const struct bus *pio, *mmio;           /* borrowed */
+	void (*eoi)(void *arg, uint8_t vector); /* from vCPU threads */
 	void *arg;
-	struct wake *wake;                         /* borrowed */
+	struct wake *wake; /* borrowed */
 };
 
 struct vcpus *vcpus_new(const struct vcpus_cfg *cfg); /* NULL when out of memory */

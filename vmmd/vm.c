@@ -12,7 +12,10 @@
 enum { DRAIN_MS = 500 };
 
 static const struct vm_parts no_parts = {
-	.memory = -1, .kernel = { .fd = -1 }, .initramfs = { .fd = -1 }, .serial = -1,
+	.memory = -1,
+	.kernel = { .fd = -1 },
+	.initramfs = { .fd = -1 },
+	.serial = -1,
 };
 
 int vm_init(struct vm *vm, struct event_base *base, const struct vm_ops *ops, struct err *e)
@@ -131,9 +134,9 @@ int vm_take_parts(struct vm *vm, const struct msg_mon_boot_fds *m, int *fds, uns
 	}
 	p->memory = fd_take(&fds[i++]);
 	p->memory_size = m->memory_size;
-	p->kernel = (struct machine_file) { .fd = fd_take(&fds[i++]), .size = m->kernel_size };
+	p->kernel = (struct machine_file){ .fd = fd_take(&fds[i++]), .size = m->kernel_size };
 	if (m->has_initramfs)
-		p->initramfs = (struct machine_file) { .fd = fd_take(&fds[i++]), .size = m->initramfs_size };
+		p->initramfs = (struct machine_file){ .fd = fd_take(&fds[i++]), .size = m->initramfs_size };
 	p->has_serial = m->has_serial;
 	if (m->has_serial)
 		p->serial = fd_take(&fds[i++]);

@@ -72,6 +72,18 @@ def guest_power_off_ends_the_process_with_0():
 
 
 @tap.test
+def guest_power_off_with_no_shutdown_leaves_it_created():
+    with guest.Machine("--no-shutdown").wait_up() as m:
+        m.put("vm.create", guest.config("hello", m.serial))
+        for _ in range(3):
+            m.put("vm.boot")
+            tap.poll(lambda: m.state() == "Created", 5, "Created after the guest's power-off")
+            tap.eq(m.output(), "hello from the guest\n", "output of this boot")
+        os.kill(m.pid, signal.SIGTERM)
+        tap.eq(m.wait(), 0, "exit status")
+
+
+@tap.test
 def sigterm_and_sigint_end_a_running_vm_with_0():
     for signo in (signal.SIGTERM, signal.SIGINT):
         with guest.Machine().wait_up() as m:

@@ -29,7 +29,7 @@ struct fixture {
 	int signals;             /* the other end of what the loop takes for a signalfd */
 	int lifeline;            /* the monitor's end */
 	uint32_t id;
-	char text[512];          /* joined chain of the last RESULT */
+	char text[512]; /* joined chain of the last RESULT */
 };
 
 static void turn(struct fixture *f)
@@ -80,7 +80,11 @@ static void attach_apid(struct fixture *f)
 static void hand_over(struct fixture *f, const char *kvm, uint32_t lifelines)
 {
 	struct msg_mon_boot_fds m = {
-		.memory_size = 64 << 20, .kernel_size = 0, .has_kvm = true, .has_serial = true, .n_lifelines = lifelines,
+		.memory_size = 64 << 20,
+		.kernel_size = 0,
+		.has_kvm = true,
+		.has_serial = true,
+		.n_lifelines = lifelines,
 	};
 	int serial[2], life[2], fds[8];
 	unsigned n = 0;

@@ -33,7 +33,7 @@ static void start(struct worker *w, struct gate *g)
 {
 	assert_int_equal(gate_init(g), 0);
 	for (int i = 0; i < THREADS; i++) {
-		w[i] = (struct worker) { .gate = g };
+		w[i] = (struct worker){ .gate = g };
 		assert_int_equal(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
 	}
 }

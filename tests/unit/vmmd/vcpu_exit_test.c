@@ -79,8 +79,12 @@ static int setup(void **state)
 		return -1;
 	bus_seal(&f->pio);
 	bus_seal(&f->mmio);
-	f->env = (struct vcpu_env) {
-		.pio = &f->pio, .mmio = &f->mmio, .eoi = on_eoi, .arg = f, .over = &f->over,
+	f->env = (struct vcpu_env){
+		.pio = &f->pio,
+		.mmio = &f->mmio,
+		.eoi = on_eoi,
+		.arg = f,
+		.over = &f->over,
 	};
 	*state = f;
 	return 0;
@@ -255,8 +259,8 @@ static void trouble_and_unknown_reasons_fail_with_their_number(void **state)
 	/* Everything else, whatever the kernel may come to know. */
 	for (uint32_t reason = 0; reason < 200; reason++) {
 		static const uint32_t handled[] = {
-			KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_INTR, KVM_EXIT_SHUTDOWN, KVM_EXIT_HLT,
-			KVM_EXIT_SYSTEM_EVENT,
+			KVM_EXIT_IO,       KVM_EXIT_MMIO, KVM_EXIT_IOAPIC_EOI,   KVM_EXIT_INTR,
+			KVM_EXIT_SHUTDOWN, KVM_EXIT_HLT,  KVM_EXIT_SYSTEM_EVENT,
 		};
 		bool known = false;
 

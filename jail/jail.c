@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "common/str.h"
 #include "jail/jail_internal.h"
 #include "jail/uids.h"
 
@@ -48,8 +49,7 @@ void jail_post_exec(const char *name)
 	/* LeakSanitizer attaches to its own process. */
 	if (!JAIL_SANITIZER)
 		(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	strncpy(comm, slash != NULL ? slash + 1 : name, sizeof(comm) - 1);
-	comm[sizeof(comm) - 1] = '\0';
+	(void)str_fmt(comm, sizeof(comm), "%s", slash != NULL ? slash + 1 : name);
 	(void)prctl(PR_SET_NAME, comm, 0, 0, 0);
 }
 

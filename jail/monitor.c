@@ -4,8 +4,8 @@
  * and parses no text. Child of the started process (jail/start.c), which has become vmmd.
  *
  * Order: apid was started just before this program was exec'ed, because clients wait for it; start options from the
- * starter; then this process gives up what it does not need itself: capabilities, and every system call that its list of operations
- * (monitor_ops.h) and the making of children do not use. Only then does it read a message from apid.
+ * starter; then this process gives up what it does not need itself: capabilities, and every system call that its list
+ * of operations (monitor_ops.h) and the making of children do not use. Only then does it read a message from apid.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -73,7 +73,7 @@ void monitor_note_missing(struct monitor *mon, const char *who, struct jail_miss
 	}
 }
 
-/* --- the starter's messages ---------------------------------------------------------------------------------------------- */
+/* --- the starter's messages -------------------------------------------------------------------------------------- */
 
 static enum log_level level_of(unsigned verbosity)
 {
@@ -135,7 +135,7 @@ int op_vmm_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	return 0;
 }
 
-/* --- start ----------------------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------------------------- */
 
 static void init(struct monitor *mon)
 {

@@ -31,7 +31,7 @@ enum {
 
 static void on_apid_timer(evutil_socket_t fd, short what, void *arg);
 
-/* --- start ------------------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------------------------- */
 
 /* #syscalls monitor: memfd_create ftruncate fcntl(F_ADD_SEALS) */
 static int make_state_page(struct monitor *mon)
@@ -195,7 +195,7 @@ void monitor_apid_netns(struct monitor *mon)
 		monitor_apid_kill(mon);
 }
 
-/* --- death and successor --------------------------------------------------------------------------------------------------- */
+/* --- death and successor ----------------------------------------------------------------------------------------- */
 
 void monitor_apid_kill(struct monitor *mon)
 {
@@ -290,7 +290,7 @@ static void on_apid_timer(evutil_socket_t fd, short what, void *arg)
 	monitor_after(mon->on_apid_timer, BREAKER_DELAY_MAX_MS);
 }
 
-/* --- what it asks for ------------------------------------------------------------------------------------------------------ */
+/* --- what it asks for -------------------------------------------------------------------------------------------- */
 
 int op_apid_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {

@@ -98,7 +98,7 @@ void end_apid_gone(struct monitor *mon)
 		finish(mon);
 }
 
-/* --- in order -------------------------------------------------------------------------------------------------------------- */
+/* --- in order ---------------------------------------------------------------------------------------------------- */
 
 static bool consoles_closed(const struct monitor *mon)
 {
@@ -147,7 +147,7 @@ int op_vmm_end(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	return 0;
 }
 
-/* --- failed start ------------------------------------------------------------------------------------------------------------ */
+/* --- failed start ------------------------------------------------------------------------------------------------ */
 
 void end_quit(struct monitor *mon, uint8_t status, const struct err *e)
 {
@@ -163,7 +163,7 @@ void end_quit(struct monitor *mon, uint8_t status, const struct err *e)
 	begin_end(mon);
 }
 
-/* --- death of vmmd ------------------------------------------------------------------------------------------------------------ */
+/* --- death of vmmd ----------------------------------------------------------------------------------------------- */
 
 /* It is our parent, so no wait tells how it died; newer kernels say it by the pidfd.
  * #syscalls monitor: ioctl(ANY: PIDFD_GET_INFO)

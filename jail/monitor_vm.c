@@ -29,7 +29,7 @@ enum {
 };
 #define MEMORY_MAX (UINT64_C(1) << 52)
 
-/* --- files and memory ---------------------------------------------------------------------------------------------------- */
+/* --- files and memory -------------------------------------------------------------------------------------------- */
 
 int op_open_file(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
@@ -121,7 +121,7 @@ int op_release(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	return 0;
 }
 
-/* --- lifelines ------------------------------------------------------------------------------------------------------------ */
+/* --- lifelines --------------------------------------------------------------------------------------------------- */
 
 static void drop_lifeline(struct lifeline *l)
 {
@@ -228,7 +228,7 @@ int op_vmm_stopped(void *ctx, const void *msg, struct chan_msg *m, struct err *e
 	return 0;
 }
 
-/* --- hand-over ------------------------------------------------------------------------------------------------------------- */
+/* --- hand-over --------------------------------------------------------------------------------------------------- */
 
 /* #syscalls monitor: openat */
 static int open_kvm(struct err *e)

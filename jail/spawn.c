@@ -38,8 +38,8 @@ struct spawn_report {
 
 /* --- in the child -------------------------------------------------------------------------------------------------- */
 
-/* Descriptors 0 .. 2+n become the given ones, report and program follow close-on-exec, everything else is closed. The sources
- * are first moved out of the way, so that none is overwritten before its turn.
+/* Descriptors 0 .. 2+n become the given ones, report and program follow close-on-exec, everything else is closed. The
+ * sources are first moved out of the way, so that none is overwritten before its turn.
  * #syscalls monitor: fcntl(F_DUPFD) dup3 close_range
  */
 static int place_fds(const struct spawn_req *req, int *report_fd, int *exe_fd)

@@ -279,7 +279,8 @@ static void __attribute__((noreturn)) become_vmmd(struct start *s, char *const *
 	err_clear(&e);
 	(void)umask(077);
 	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGCHLD, SIG_IGN); /* children that are left to it need no waiting: it may be process 1 of a container */
+	/* Children that are left to it need no waiting: it may be process 1 of a container. */
+	(void)signal(SIGCHLD, SIG_IGN);
 	s->vmmd_exe = programs_open("../libexec/cloister", "cloister-vmmd", &e);
 	if (s->vmmd_exe < 0)
 		fail(STDERR_FILENO, &e);
@@ -310,7 +311,16 @@ static void __attribute__((noreturn)) become_vmmd(struct start *s, char *const *
 
 int main(int argc, char **argv)
 {
-	struct start s = { .start_mono_ns = clock_mono_ns(), .uid_lock = -1, .vmmd_exe = -1, .vmmd_end = -1, .monitor_end = -1, .log_write = -1, .log_read = -1, .null_fd = -1 };
+	struct start s = {
+		.start_mono_ns = clock_mono_ns(),
+		.uid_lock = -1,
+		.vmmd_exe = -1,
+		.vmmd_end = -1,
+		.monitor_end = -1,
+		.log_write = -1,
+		.log_read = -1,
+		.null_fd = -1,
+	};
 	struct err e;
 
 	(void)prctl(PR_GET_PDEATHSIG, &s.parent_death_signal);

@@ -61,7 +61,7 @@ class Report:
     def _result(self, m):
         self.seen += 1
         directive = DIRECTIVE.search(m.group(3))
-        if m.group(1) and not (directive and directive.group(1).upper() == "TODO"):
+        if m.group(1) and not directive:  # cmocka writes "not ok 1 # SKIP name" for what skip() left
             self._open = ["not ok: " + m.group(3), list(self._before)]
             self.failures.append(self._open)
             self.failed += 1

@@ -26,6 +26,13 @@ def results_are_counted():
 
 
 @tap.test
+def skip_in_the_form_of_cmocka_is_a_skip():
+    got = run("echo 1..2; echo ok 1 - a; echo 'not ok 2 # SKIP b'")
+    tap.eq(counts(got), (1, 0, 1))
+    tap.contains(got.skips[0], "b")
+
+
+@tap.test
 def plan_may_stand_at_the_end():
     tap.eq(counts(run("echo ok 1 - a; echo ok 2 - b; echo 1..2")), (2, 0, 0))
 

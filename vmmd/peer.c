@@ -40,9 +40,9 @@ int peer_open(struct peer *p, struct event_base *base, int fd, size_t max_msg, s
 {
 	struct read_cb *cb = malloc(sizeof(*cb));
 
-	*p = (struct peer) { .chan = chan_new(fd, max_msg, max_queued) };
+	*p = (struct peer){ .chan = chan_new(fd, max_msg, max_queued) };
 	if (p->chan != NULL && cb != NULL) {
-		*cb = (struct read_cb) { on_readable, arg };
+		*cb = (struct read_cb){ on_readable, arg };
 		p->on_read = event_new(base, chan_fd(p->chan), EV_READ | EV_PERSIST, on_read_ready, cb);
 		p->on_write = event_new(base, chan_fd(p->chan), EV_WRITE | EV_PERSIST, on_write_ready, p);
 	}
@@ -67,7 +67,7 @@ void peer_close(struct peer *p)
 		event_free(p->on_write);
 	if (p->chan != NULL)
 		chan_free(p->chan);
-	*p = (struct peer) { 0 };
+	*p = (struct peer){ 0 };
 }
 
 bool peer_is_open(const struct peer *p)

@@ -17,7 +17,7 @@ enum { RESULTS_MAX = 512 };
 
 struct result;
 struct results {
-	uint32_t next_id;            /* above every id that was seen */
+	uint32_t next_id; /* above every id that was seen */
 	size_t n;
 	struct result *v[RESULTS_MAX]; /* in order of answering */
 };

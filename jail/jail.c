@@ -78,3 +78,14 @@ int jail_lock(enum jail_role role, const struct jail_limits *lim, struct jail_mi
 	jail_lock_landlock(m);
 	return jail_lock_rest(role, lim, m, e);
 }
+
+#ifdef CLOISTER_SANITIZER
+/* A process that cannot be traced cannot be searched for leaks either: LeakSanitizer would end it with a status of its
+ * own. (The environment, where this is usually said, is empty.) */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+#endif

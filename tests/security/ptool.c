@@ -146,7 +146,6 @@ static int cmd_inject(pid_t tid, int n, char **args)
 		return 0;
 	}
 	get_regs(tid, &regs);
-	printf("returned %lld\n", (long long)regs.rax);
 	/* As before; a call that we interrupted (-ERESTARTSYS and its like) starts again. */
 	if ((long long)saved.orig_rax >= 0 && (long long)saved.rax <= -512 && (long long)saved.rax >= -516) {
 		saved.rip -= 2;
@@ -154,6 +153,16 @@ static int cmd_inject(pid_t tid, int n, char **args)
 		saved.orig_rax = (unsigned long long)-1;
 	}
 	set_regs(tid, &saved);
+	/* A call that the filter kills for shows a return too, with the death behind it. Otherwise the next stop is the
+	 * entry of a call of the process's own. */
+	if (trace(PTRACE_SYSCALL, tid, 0, 0) < 0 && errno != ESRCH)
+		die("continue");
+	status = wait_stop(tid);
+	if (!WIFSTOPPED(status)) {
+		print_end(status);
+		return 0;
+	}
+	printf("returned %lld\n", (long long)regs.rax);
 	(void)trace(PTRACE_DETACH, tid, 0, 0);
 	return 0;
 }

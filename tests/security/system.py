@@ -89,6 +89,7 @@ class System(vmm.Vmm):
         config.update(more)
         reply = self.call("PUT", "vm.create", config)
         tap.eq(reply.status, 204, "vm.create: %r" % reply)
+        tap.poll(lambda: self.role("console"), 5, "the console's process", every=0.001)  # started beside the answer
         return self
 
     def boot(self, name="spin", **more):

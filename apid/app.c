@@ -6,7 +6,6 @@
 #include "apid/app.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "apid/cli.h"
@@ -144,8 +143,10 @@ static void on_event(struct app *a, const struct msg_cmd_event *e)
 {
 	struct msg_cmd_ack_event ack = { .seq = e->seq };
 
-	/* vmmd has logged it; here it is only passed on, once there are front ends that take events */
-	log_debug("event %" PRIu64 ": %s %s", e->seq, e->source, e->event);
+	if (e->n_props > 0)
+		log_info("event: %s %s (%s %s)", e->source, e->event, e->props[0].name, e->props[0].value);
+	else
+		log_info("event: %s %s", e->source, e->event);
 	rpc_tell(a->vmm, MSG_CMD_ACK_EVENT, 0, &ack, NULL, 0);
 }
 

@@ -272,7 +272,7 @@ def signals_end_the_run_with_0_and_remove_the_socket():
 @tap.test
 def run_without_api_and_vm_waits_for_a_signal():
     v = vmm.Vmm("-v", api=False)
-    tap.poll(lambda: "vmm/starting" in v.stderr() or "vmm starting" in v.stderr(), 10, "it is up")
+    tap.poll(lambda: "event: vmm starting" in v.stderr(), 10, "it is up")
     tap.eq(v.proc.poll(), None)
     v.proc.send_signal(signal.SIGTERM)
     tap.eq(v.wait(), 0)
@@ -332,7 +332,7 @@ def log_file_takes_the_log_instead_of_stderr():
     text = open(path, newline="").read()
     tap.ok("old" not in text, "truncated")
     tap.contains(text, "v54.0.0 starting")
-    tap.contains(text, "vmm/shutdown" if "vmm/shutdown" in text else "vmm shutdown")
+    tap.contains(text, "event: vmm shutdown")
 
 
 @tap.test

@@ -4,41 +4,86 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "common/str.h"
 #include "proto/opts.h"
 
 enum { BACKLOG = 128 };
 
-/* #syscalls monitor: socket(AF_UNIX) bind listen unlink close */
-int api_socket_listen(const char *path, int backlog, struct err *e)
+/* #syscalls monitor: bind listen unlink */
+static int bind_and_listen(int fd, const char *path, int backlog)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	_cleanup_(fd_closep) int fd = -1;
-	int r;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(e, -ENAMETOOLONG, "the socket path \"%s\" has more than %zu bytes", path,
-			       sizeof(sa.sun_path) - 1);
+		return -ENAMETOOLONG;
 	memcpy(sa.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_sys(e, -errno, "socket");
 	if (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
-		return err_sys(e, -errno, "cannot bind \"%s\"", path);
+		return -errno;
 	if (listen(fd, backlog) < 0) {
-		r = err_sys(e, -errno, "cannot listen on \"%s\"", path);
+		int r = -errno;
+
 		(void)unlink(path);
 		return r;
 	}
-	r = fd;
-	fd = -1;
+	return 0;
+}
+
+/*
+ * Clients wait for the file and connect at once: it must not be there before it listens. So it gets its name last,
+ * without replacing anything. 0, -EEXIST, or -ENOTSUP where that cannot be done (a long name, a file system without
+ * such a rename); nothing is left behind.
+ *
+ * #syscalls monitor: renameat2 unlink getpid
+ */
+static int listen_then_name(int fd, const char *path, int backlog)
+{
+	char made[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int r;
+
+	if (!str_fmt(made, sizeof(made), "%s.%d", path, (int)getpid()) || bind_and_listen(fd, made, backlog) < 0)
+		return -ENOTSUP;
+	if (renameat2(AT_FDCWD, made, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+		return 0;
+	r = errno == EEXIST ? -EEXIST : -ENOTSUP;
+	(void)unlink(made);
 	return r;
+}
+
+/* #syscalls monitor: socket(AF_UNIX) close */
+static int new_socket(struct err *e)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd < 0 ? err_sys(e, -errno, "socket") : fd;
+}
+
+int api_socket_listen(const char *path, int backlog, struct err *e)
+{
+	_cleanup_(fd_closep) int fd = new_socket(e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = listen_then_name(fd, path, backlog);
+	if (r == -ENOTSUP) {
+		/* A socket that has had a name keeps it. */
+		fd_closep(&fd);
+		fd = new_socket(e);
+		if (fd < 0)
+			return fd;
+		r = bind_and_listen(fd, path, backlog);
+	}
+	if (r < 0)
+		return err_sys(e, r == -EEXIST ? -EADDRINUSE : r, "cannot listen on \"%s\"", path);
+	return fd_take(&fd);
 }
 
 /* #syscalls monitor: openat fcntl(F_OFD_SETLK) */

@@ -145,7 +145,7 @@ def as_user(t, what):
             v.stdout.wait(r"^@report-end")
             t.equal("%s: two CPUs online" % what, vm.Report(v.stdout.text()).online, "0-1")
             everyone = vm.family(v.pid)
-            v.wait_exit(0, 60)
+            v.wait_exit(0, 180)
             t.passed("%s: boots, powers off, status 0" % what)
             vm.wait_until(lambda: vm.gone(everyone), 5, "end of all processes")
             log = v.stderr.text()

@@ -62,12 +62,16 @@ def suite_once(paths, relay, args):
     argv = [sys.executable, "-B", os.path.join(assets.HERE, "suite.py"), json.dumps(paths), "--jobs", str(args.jobs)]
     for name in relay.done:
         argv += ["--skip", name]
+    for name in args.name:
+        argv += ["--only", name]
     try:
         with l1.L1(paths) as host:
-            status = host.run(argv + args.name, assets.TOP, l1.host_env(), relay.take, l1.writer(sys.stderr), args.limit)
-            return None if relay.finished else "the suite ended with status %d before its end" % status
+            status = host.run(argv, assets.TOP, l1.host_env(), relay.take, l1.writer(sys.stderr), args.limit)
     except l1.Hung as e:
         return str(e)
+    if not relay.finished:
+        relay.result(False, "the suite comes to its end (exit status %d)" % status)
+    return None
 
 
 def cmd_suite(args):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The lab suite, run inside the lab host by `lab.py suite`: suite.py ASSETS.json [--skip NAME]... [FILTER...]
+"""The lab suite, run inside the lab host by `lab.py suite`: suite.py ASSETS.json [--skip NAME]... [--only PART]...
 
 A scenario is a function that makes a number of checks; each check is one test. Results come in one block when a scenario
 ends, without numbers (lab.py gives those), followed by "# scenario-done NAME", so that a lab host that hangs can be
@@ -92,11 +92,11 @@ def main():
     p.add_argument("assets")
     p.add_argument("--skip", action="append", default=[])
     p.add_argument("--jobs", type=int, default=2)
-    p.add_argument("filter", nargs="*")
+    p.add_argument("--only", action="append", default=[])
     args = p.parse_args()
     ASSETS.update(json.loads(args.assets))
     import cases_boot, cases_console, cases_process  # noqa: F401, E401: they register themselves
-    todo = [s for s in SCENARIOS if s.name not in args.skip and (not args.filter or any(f in s.name for f in args.filter))]
+    todo = [s for s in SCENARIOS if s.name not in args.skip and (not args.only or any(f in s.name for f in args.only))]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         for f in [pool.submit(s.run) for s in todo if not s.alone]:
             f.result()

@@ -68,7 +68,7 @@ class Output:
     def text(self):
         return self.bytes().decode(errors="replace").replace("\r\n", "\n")
 
-    def wait(self, pattern, seconds=60, count=1):
+    def wait(self, pattern, seconds=180, count=1):
         """Wait for the @count-th match of @pattern; returns it."""
         regex = re.compile(pattern, re.M)
 
@@ -203,7 +203,7 @@ class Cloister:
 
     # --- the process ---------------------------------------------------------------------------------------------------
 
-    def wait_exit(self, want=0, seconds=30):
+    def wait_exit(self, want=0, seconds=60):
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

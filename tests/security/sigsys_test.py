@@ -116,6 +116,8 @@ def vmmd_tries(call, thread, boot):
         s.wait_up()
         if boot:
             s.boot()
+        else:
+            s.create()  # answered by vmmd, which is locked by then; a ping is not
         everyone = list(s.processes())
         tid = s.pid
         if thread != "control":

@@ -211,7 +211,7 @@ def apid_is_killed_at_everything_else_too():
 def vmmd_is_killed_at_everything_else_too():
     for call in MORE:
         with system.System() as s:
-            s.wait_up()
+            s.wait_up().create()
             attempt(s.pid, call)
 
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Time limits: 10 s for a head, 30 s for a request, none for an idle connection. All waits run side by side."""
+"""Time limits: 10 s for a head, 30 s for a request, none for an idle connection, 20 s for a question to another process.
+
+All waits run side by side."""
 
 import concurrent.futures
 import os
+import signal
 import sys
 import time
 
@@ -76,6 +79,57 @@ def well_behaved():
     tap.ok(worst < 1, "a ping took %.3f s" % worst)
 
 
+def vmmd_that_is_stopped():
+    """A question that vmmd does not answer fails after 20 s; pings and other clients go on, and so does everything later."""
+    with vmm.Vmm() as w:
+        w.wait_up()
+        os.kill(w.pid, signal.SIGSTOP)
+        try:
+            with w.conn(40) as waiting, w.conn() as other:
+                began = time.monotonic()
+                waiting.send(vmm.request("GET", "vm.info"))
+                while time.monotonic() < began + 15:
+                    tap.eq(other.ask(PING).status, 200)
+                    time.sleep(0.1)
+                r = waiting.reply()
+                took = time.monotonic() - began
+                tap.eq(r.status, 500)
+                tap.contains(r.json()[-1], "no answer from vmmd")
+                tap.ok(19 < took < 30, "after %.1f s" % took)
+                os.kill(w.pid, signal.SIGCONT)
+                tap.eq(waiting.call("GET", "vm.info").status, 404, "the late answer is not taken for another one")
+                tap.eq(waiting.call("PUT", "vm.create", "{}").raw, vmm.NO_CONTENT)
+        finally:
+            os.kill(w.pid, signal.SIGCONT)
+
+
+def monitor_that_is_stopped():
+    """A create that the monitor does not carry out fails and leaves nothing, also when the monitor goes on later."""
+    with vmm.Vmm() as w:
+        w.wait_up()
+        path = os.path.join(w.dir, "serial.sock")
+        monitor = tap.poll(lambda: w.pid_of("cloister-monitor"), 5, "the monitor")
+        config = {"serial": {"mode": "Socket", "socket": path}}
+        os.kill(monitor, signal.SIGSTOP)
+        try:
+            with w.conn(90) as c, w.conn() as other:
+                c.send(vmm.request("PUT", "vm.create", config))
+                time.sleep(15)
+                tap.eq(other.ask(PING).status, 200)
+                tap.eq(other.call("GET", "vm.info").status, 404, "questions do not wait for commands")
+                r = c.reply()
+                tap.eq(r.status, 500)
+                tap.contains(r.json()[-1], "no answer from the monitor")
+                os.kill(monitor, signal.SIGCONT)
+                tap.eq(c.call("GET", "vm.info").status, 404)
+                tap.eq(c.call("PUT", "vm.create", config).raw, vmm.NO_CONTENT)
+                vmm.Conn(path).close()
+                tap.eq(c.call("PUT", "vm.delete").raw, vmm.NO_CONTENT)
+                tap.poll(lambda: not os.path.exists(path), 5, "the socket is gone")
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+
+
 waits = {
     "fifty heads that drip are given up after 10 s": pool.submit(dripping_heads),
     "others are served meanwhile": pool.submit(well_behaved),
@@ -85,8 +139,10 @@ waits = {
     "chunks that do not come are given up after 30 s": pool.submit(
         slow_body, b"PUT /api/v1/vm.create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
     "idle connections stay beyond every limit": pool.submit(idle),
+    "vmmd that does not answer costs its question only": pool.submit(vmmd_that_is_stopped),
+    "monitor that does not answer costs its command only": pool.submit(monitor_that_is_stopped),
 }
 for name, future in waits.items():
-    tap.test(name)(future.result)
+    tap.test(name, limit=100)(future.result)
 
 tap.main()

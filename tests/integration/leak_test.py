@@ -14,6 +14,11 @@ REPEATS = 100
 WARM_UP = 20
 PSS_SLACK_KIB = 192  # allocator noise over all processes; a leak of 2 KiB a repeat is found
 
+SANITIZER = os.environ.get("SAN", "")  # their allocators keep what was freed: then only descriptors and processes count
+
+if os.geteuid() != 0:
+    tap.skip_all("only root can look into jailed processes")
+
 the = vmm.shared()
 
 
@@ -72,7 +77,7 @@ def repeats_leave_nothing(title, once):
                 once(v)
             after = settled(v, before.fds)
             tap.eq(sorted(after.processes), sorted(before.processes), "processes")
-            tap.ok(after.pss <= before.pss + PSS_SLACK_KIB, "PSS %d KiB, before %d" % (after.pss, before.pss))
+            tap.ok(SANITIZER or after.pss <= before.pss + PSS_SLACK_KIB, "PSS %d KiB, before %d" % (after.pss, before.pss))
         finally:
             v.call("PUT", "vm.delete")
 

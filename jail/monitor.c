@@ -96,6 +96,7 @@ int op_start(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 		mon->uid_lock = fd_take(&m->fds[2]);
 	log_open(mon->log_write, "monitor", level_of(start->verbosity));
 	mon->missing = (struct jail_missing){ .perm = start->missing_perm, .old = start->missing_old };
+	monitor_note_missing(mon, "the VM", mon->missing);
 	mon->phase = MON_STARTING;
 	return 0;
 }
@@ -140,7 +141,7 @@ int op_vmm_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 static void init(struct monitor *mon)
 {
 	*mon = (struct monitor){
-		.phase = MON_INIT, .is_starter = true, .null_fd = -1, .exe_apid = -1, .exe_console = -1,
+		.phase = MON_INIT, .is_starter = true, .null_fd = -1, .programs = -1, .exe_apid = -1, .exe_console = -1,
 		.log_write = -1, .log_read = -1, .log_out = -1, .uid_lock = -1, .netns_fd = -1, .vmmd_pidfd = -1,
 		.apid = SPAWN_CHILD_NONE, .command_fd = -1, .state_page = -1, .api = API_SOCKET_NONE, .kernel_fd = -1,
 		.initramfs_fd = -1, .memory_fd = -1,
@@ -249,7 +250,9 @@ static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, st
 	mon->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (mon->null_fd < 0)
 		return err_sys(e, -errno, "cannot open \"/dev/null\"");
-	r = open_log(mon, e);
+	r = mon->programs = programs_dir(".", e);
+	if (r >= 0)
+		r = open_log(mon, e);
 	if (r == 0)
 		r = watch_vmmd(mon, e);
 	if (r == 0 && apid->channel >= 0)
@@ -257,7 +260,7 @@ static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, st
 	else if (r == 0)
 		r = monitor_apid_spawn(mon, e);
 	if (r >= 0)
-		r = mon->exe_console = programs_open(".", "cloister-console", e);
+		r = mon->exe_console = programs_open(mon->programs, "cloister-console", e);
 	if (r >= 0)
 		r = lock_self(mon, e);
 	return r < 0 ? r : 0;

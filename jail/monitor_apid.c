@@ -173,7 +173,7 @@ int monitor_apid_spawn(struct monitor *mon, struct err *e)
 	int pair[2], r;
 
 	if (mon->exe_apid < 0)
-		mon->exe_apid = programs_open(".", "cloister-apid", e);
+		mon->exe_apid = programs_open(mon->programs, "cloister-apid", e);
 	if (mon->exe_apid < 0)
 		return mon->exe_apid;
 	r = fd_socketpair(SOCK_SEQPACKET, pair);

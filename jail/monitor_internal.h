@@ -95,7 +95,7 @@ struct monitor {
 	char **argv;                /* argv[0] on, as given to the started process */
 
 	/* what children need; opened once */
-	int null_fd, exe_apid, exe_console;
+	int null_fd, programs, exe_apid, exe_console;
 	int log_write, log_read, log_out, uid_lock;
 	struct jail_missing missing, logged;
 	uint32_t known_old;

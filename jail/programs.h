@@ -6,9 +6,11 @@
 #include "common/cleanup.h"
 #include "common/err.h"
 
-/* Open program @name of the folder that lies at @rel from the folder of the own executable ("." for siblings). The
- * program and its folder must not be writable by anyone but root and the starting uid. A descriptor to execveat(), or
- * -errno. */
-int programs_open(const char *rel, const char *name, struct err *e) __must_check;
+/* The folder that lies at @rel from the folder of the own executable ("." for siblings). A descriptor, or -errno. */
+int programs_dir(const char *rel, struct err *e) __must_check;
+
+/* Program @name in it, a descriptor for execveat(), or -errno. Neither the folder nor the program may be writable by
+ * anyone but root and the starting uid. */
+int programs_open(int dir_fd, const char *name, struct err *e) __must_check;
 
 #endif

@@ -133,11 +133,17 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct spawn_repo
 	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
 }
 
-/* @ns: namespaces that clone() made; @unshare: those still to be made.
- * #syscalls monitor: prctl(PR_SET_DUMPABLE) geteuid getegid
+struct ids {
+	uid_t uid;
+	gid_t gid;
+};
+
+/* @ns: namespaces that clone() made; @unshare: those still to be made; @ids: the parent's: in a new user namespace without
+ * maps the own ones can't be told.
+ * #syscalls monitor: prctl(PR_SET_DUMPABLE)
  */
 static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t unshare,
-						 struct jail_missing missing, int report_fd)
+						 struct ids ids, struct jail_missing missing, int report_fd)
 {
 	struct spawn_report rep = { .missing = missing };
 	struct err e;
@@ -147,7 +153,7 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, ui
 	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	prefer_oom_kill(req->role);
 	if ((ns & CLONE_NEWUSER) != 0) {
-		int r = jail_ns_map_self(geteuid(), getegid());
+		int r = jail_ns_map_self(ids.uid, ids.gid);
 
 		if (r < 0)
 			jail_note(&rep.missing, JAIL_LAYER_USERNS, r);
@@ -199,11 +205,12 @@ static int send_setup(const struct spawn_req *req, uint64_t ns, uint64_t unshare
 	return n < 0 ? (int)n : 0;
 }
 
-/* #syscalls monitor: pipe2 close */
+/* #syscalls monitor: pipe2 close geteuid getegid */
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
 {
 	enum jail_ns_mode mode = jail_ns_mode();
 	uint64_t ns = mode == JAIL_NS_NONE ? 0 : jail_ns_flags(mode) | CLONE_NEWPID, unshare = 0;
+	struct ids ids = { geteuid(), getegid() };
 	int pair[2], r;
 
 	*out = SPAWN_CHILD_NONE;
@@ -213,7 +220,7 @@ int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err
 		return err_sys(e, -errno, "report pipe");
 	pid_t pid = clone_with_fallback(out, &ns, &unshare);
 	if (pid == 0)
-		child_main(req, ns, unshare, out->missing, pair[1]);
+		child_main(req, ns, unshare, ids, out->missing, pair[1]);
 	r = -errno;
 	(void)close(pair[1]);
 	if (pid < 0) {

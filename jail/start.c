@@ -48,7 +48,7 @@ struct start {
 	int parent_death_signal;
 	int uid_base; /* -1: keep the uid */
 	struct jail_missing missing;
-	int uid_lock, vmmd_exe;
+	int uid_lock, programs, vmmd_exe;
 	int vmmd_end, monitor_end;   /* channel */
 	int log_write, log_read;
 	int null_fd;
@@ -106,6 +106,9 @@ static int prepare(struct start *s, struct err *e)
 {
 	int pair[2], r;
 
+	s->programs = programs_dir("../libexec/cloister", e);
+	if (s->programs < 0)
+		return s->programs;
 	s->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (s->null_fd < 0)
 		return err_sys(e, -errno, "cannot open \"/dev/null\"");
@@ -133,7 +136,7 @@ static void start_apid(struct start *s, struct monitor_adopt *apid, char *const 
 	int pair[2];
 
 	*apid = (struct monitor_adopt){ .channel = -1, .exe = -1, .child = SPAWN_CHILD_NONE };
-	apid->exe = programs_open("../libexec/cloister", "cloister-apid", &e);
+	apid->exe = programs_open(s->programs, "cloister-apid", &e);
 	if (apid->exe < 0 || fd_socketpair(SOCK_SEQPACKET, pair) < 0)
 		return;
 	struct spawn_req req = {
@@ -178,7 +181,7 @@ static void __attribute__((noreturn)) become_monitor(struct start *s, int argc, 
 	args[0] = "cloister-monitor";
 	args[1] = words;
 	monitor_adopt_write(&apid, s->monitor_end, words, sizeof(words));
-	int exe = programs_open("../libexec/cloister", "cloister-monitor", &e);
+	int exe = programs_open(s->programs, "cloister-monitor", &e);
 	if (exe >= 0) {
 		(void)syscall(SYS_execveat, exe, "", (char *const *)(uintptr_t)args, no_env, AT_EMPTY_PATH);
 		(void)err_sys(&e, -errno, "cannot run \"cloister-monitor\"");
@@ -281,7 +284,7 @@ static void __attribute__((noreturn)) become_vmmd(struct start *s, char *const *
 	(void)signal(SIGPIPE, SIG_IGN);
 	/* Children that are left to it need no waiting: it may be process 1 of a container. */
 	(void)signal(SIGCHLD, SIG_IGN);
-	s->vmmd_exe = programs_open("../libexec/cloister", "cloister-vmmd", &e);
+	s->vmmd_exe = programs_open(s->programs, "cloister-vmmd", &e);
 	if (s->vmmd_exe < 0)
 		fail(STDERR_FILENO, &e);
 	r = place_fds(s);

@@ -13,6 +13,7 @@
  */
 #include "apid/actions/commands.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -128,6 +129,18 @@ static int got_info_for_create(struct run *r, struct chan_msg *m, struct err *e)
 	return err_set(e, -EEXIST, "VM is already created");
 }
 
+/* What the monitor's messages can carry. */
+static int check_path(const char *what, const char *path, struct err *e)
+{
+	size_t len = strlen(path);
+
+	if (len == 0)
+		return err_set(e, -EINVAL, "%s: the path is empty", what);
+	if (len >= PATH_MAX)
+		return err_set(e, -ENAMETOOLONG, "%s: the path has %zu bytes, more than %d", what, len, PATH_MAX - 1);
+	return 0;
+}
+
 /* The path that the console's mode needs. */
 static int console_path(const struct cfg_serial *s, const char **path, struct err *e)
 {
@@ -138,9 +151,9 @@ static int console_path(const struct cfg_serial *s, const char **path, struct er
 		*path = s->socket;
 	else
 		return 0;
-	if (*path != NULL && **path != '\0')
-		return 0;
-	return err_set(e, -EINVAL, "serial: mode %s needs a path", enum_console_mode.names[s->mode].json);
+	if (*path == NULL)
+		return err_set(e, -EINVAL, "serial: mode %s needs a path", enum_console_mode.names[s->mode].json);
+	return check_path("serial", *path, e);
 }
 
 static int ask_console(struct run *r, struct err *e)
@@ -252,7 +265,10 @@ static int got_info_for_boot(struct run *r, struct chan_msg *m, struct err *e)
 static int ask_file(struct run *r, enum mon_file kind, char *path, struct err *e)
 {
 	struct msg_mon_open_file open = { .kind = kind, .path = path };
+	int res = check_path(enum_mon_file.names[kind].json, path, e);
 
+	if (res < 0)
+		return res;
 	r->holds = true;
 	return ask_monitor(r, MSG_MON_OPEN_FILE, &open, e);
 }

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: ISC
 """Every endpoint with every method and body, in the states that need no KVM: no VM, and Created."""
 
+import json
 import os
+import shutil
 import sys
 import time
 
@@ -214,6 +216,81 @@ def boot_that_fails_leaves_created_and_can_be_repeated():
                 assert_error(r, status, "Error from API")
                 tap.eq(c.call("GET", "vm.info").raw, before, config)
             tap.eq(c.call("PUT", "vm.delete").status, 204)
+
+
+def files(v):
+    """Kernels and initramfs files that are none, by what is wrong with them."""
+    made = {}
+
+    def put(name, data=b"", size=None):
+        made[name] = os.path.join(v.dir, name)
+        with open(made[name], "wb") as f:
+            f.write(data)
+            f.truncate(len(data) if size is None else size)
+
+    elf = b"\x7fELF\x02\x01\x01" + b"\0" * 9
+    put("empty")
+    put("garbage", os.urandom(100000))
+    put("elf-header-only", elf)
+    put("elf-garbage", elf + os.urandom(10000))
+    put("bzimage-truncated", b"\0" * 0x1fe + b"\x55\xaa" + b"\0\0HdrS" + b"\x0f\x02" + b"\xff" * 100)
+    put("huge", b"", 600 << 20)
+    made["fifo"] = os.path.join(v.dir, "fifo")
+    if not os.path.exists(made["fifo"]):
+        os.mkfifo(made["fifo"])
+    made["socket"] = v.path
+    made["folder"] = v.dir
+    made["device"] = "/dev/zero"
+    made["missing"] = os.path.join(v.dir, "missing")
+    made["unreadable-for-all"] = "/proc/self/mem"
+    made["no-path"] = ""
+    made["long-path"] = "/" + "x" * 5000
+    return made
+
+
+@tap.test
+def kernels_and_initramfs_files_that_are_none_fail_the_boot():
+    v = the()
+    with v.conn() as c:
+        for name, path in files(v).items():
+            for payload in ({"kernel": path}, {"kernel": "/bin/sh", "initramfs": path}):
+                created(c, json.dumps({"payload": payload}))
+                before = c.call("GET", "vm.info").raw
+                began = time.monotonic()
+                assert_error(c.call("PUT", "vm.boot"), 500, "Error from API")
+                tap.ok(time.monotonic() - began < 5, name + " takes its time")
+                tap.eq(c.call("GET", "vm.info").raw, before, name)
+                tap.eq(c.call("PUT", "vm.delete").status, 204)
+
+
+@tap.test
+def boot_works_once_its_cause_of_failure_is_mended():
+    """The file is missing, then garbage, then a folder, then a kernel: all in one process, without a new create."""
+    payload = tap.program("tests/guest/spin.bin")
+    if not os.path.exists(payload) or not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        tap.skip("needs /dev/kvm and the guest payloads")
+    v = the()
+    path = os.path.join(v.dir, "kernel")
+    with v.conn(20) as c:
+        created(c, json.dumps({"payload": {"kernel": path}}))
+        tap.eq(c.call("PUT", "vm.boot").status, 500)
+        with open(path, "wb") as f:
+            f.write(b"garbage" * 1000)
+        tap.eq(c.call("PUT", "vm.boot").status, 500)
+        os.unlink(path)
+        os.mkdir(path)
+        tap.eq(c.call("PUT", "vm.boot").status, 500)
+        os.rmdir(path)
+        shutil.copy(payload, path)
+        for _ in range(3):
+            tap.eq(c.call("PUT", "vm.boot").raw, NO_CONTENT)
+            tap.eq(c.call("GET", "vm.info").json()["state"], "Running")
+            tap.eq(c.call("GET", "vm.counters").raw, ok(200, "{}"))
+            assert_error(c.call("PUT", "vm.boot"), 500, "Error from API", "VM is already running")
+            assert_error(c.call("PUT", "vm.create", "{}"), 500, "Error from API", "VM is already created")
+            tap.eq(c.call("PUT", "vm.shutdown").raw, NO_CONTENT)
+            tap.eq(c.call("GET", "vm.info").json()["state"], "Created")
+        tap.eq(c.call("PUT", "vm.delete").status, 204)
 
 
 @tap.test

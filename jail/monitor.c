@@ -261,6 +261,7 @@ static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, st
 		r = monitor_apid_spawn(mon, e);
 	if (r >= 0)
 		r = mon->exe_console = programs_open(mon->programs, "cloister-console", e);
+	fd_closep(&mon->programs);
 	if (r >= 0)
 		r = lock_self(mon, e);
 	return r < 0 ? r : 0;

@@ -38,16 +38,23 @@ static void set_timer(struct conn *c, uint64_t at_ms)
 	(void)event_add(c->ev_timer, &tv);
 }
 
+/* What the handler has not taken. */
+void conn_close_fds(struct conn *c)
+{
+	if (c->nfds > 0)
+		fd_close_all(c->fds, c->nfds);
+	free(c->fds);
+	c->server->n_fds -= c->nfds;
+	c->fds = NULL;
+	c->nfds = 0;
+}
+
 static void request_end(struct conn *c)
 {
 	http_in_free(c->in);
 	c->in = NULL;
 	c->began_ms = 0;
-	if (c->nfds > 0)
-		fd_close_all(c->fds, c->nfds);
-	free(c->fds);
-	c->fds = NULL;
-	c->nfds = 0;
+	conn_close_fds(c);
 	(void)event_del(c->ev_timer);
 	server_unreserve(c->server, c);
 }
@@ -338,12 +345,15 @@ static bool keep_fds(struct conn *c, const int *fds, unsigned nfds)
 {
 	if (nfds == 0)
 		return true;
-	int *all = c->nfds + nfds > FD_PASS_MAX ? NULL : reallocarray(c->fds, c->nfds + nfds, sizeof(int));
+	if (c->server->n_fds + nfds > CONN_FDS_MAX)
+		return false;
+	int *all = reallocarray(c->fds, c->nfds + nfds, sizeof(int));
 	if (all == NULL)
 		return false;
 	memcpy(all + c->nfds, fds, nfds * sizeof(int));
 	c->fds = all;
 	c->nfds += nfds;
+	c->server->n_fds += nfds;
 	return true;
 }
 
@@ -461,9 +471,6 @@ void conn_free(struct conn *c)
 			event_free(*events[i]);
 	}
 	http_in_free(c->in);
-	if (c->nfds > 0)
-		fd_close_all(c->fds, c->nfds);
-	free(c->fds);
 	wbuf_fini(&c->ahead);
 	wbuf_fini(&c->out);
 	fd_closep(&c->fd);

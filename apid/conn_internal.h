@@ -13,6 +13,7 @@ enum {
 	CONN_REQUEST_TIMEOUT_MS = 30000, /* the same, body included */
 	CONN_REPLY_STALL_MS = 1000,
 	CONN_LINGER_MS = 2000,               /* after the last reply, for a client that still sends */
+	CONN_FDS_MAX = 100,                 /* descriptors of all requests in progress: leaves room for all clients */
 	CONN_SMALL_BODY = 64 * 1024,         /* always has room */
 	CONN_BODY_BUDGET = 16 * 1024 * 1024, /* larger bodies in progress, in sum */
 };
@@ -62,6 +63,7 @@ struct server {
 	struct conn *slots[CONN_MAX];
 	unsigned n;
 	size_t reserved;
+	unsigned n_fds; /* that came with requests in progress */
 	TAILQ_HEAD(, conn) waiters; /* for body budget, oldest first */
 	TAILQ_HEAD(, conn) dead;    /* freed from the loop */
 };
@@ -69,6 +71,7 @@ struct server {
 /* Take @fd. NULL: out of memory, @fd closed. */
 struct conn *conn_new(struct server *s, unsigned slot, int fd);
 void conn_free(struct conn *c);
+void conn_close_fds(struct conn *c);
 /* Take in what one receive returned: bytes, 0 at the end of file, or -errno; and the descriptors. False: the connection
  * is on its way out. */
 bool conn_take(struct conn *c, const uint8_t *p, ssize_t n, int *fds, unsigned nfds);

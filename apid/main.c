@@ -10,6 +10,7 @@
  * that the monitor kept. It holds no state that cannot be learned again.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,8 @@ enum {
 	MONITOR_FD = 3,
 	START_TIMEOUT_MS = 20000,
 	MON_QUEUE_MAX = 1024 * 1024,
-	NOFILE = 256, /* CONN_MAX clients, our own, and what one request may bring */
+	LARGE_BLOCK = 128 * 1024,
+	NOFILE = 256, /* CONN_MAX clients, CONN_FDS_MAX that come with requests, our own */
 };
 
 static int take_start(struct app_start *s, struct err *e)
@@ -79,6 +81,9 @@ int main(int argc, char **argv)
 	struct chan *mon = NULL;
 	struct err e;
 
+	/* Large bodies come and go: without this malloc would keep their memory for the next ones. */
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
+	(void)mallopt(M_TRIM_THRESHOLD, 2 * LARGE_BLOCK);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a full log file is an error of a write, no more */
 	a.base = ev_new(EV_BACKEND_EPOLL);

@@ -86,6 +86,7 @@ void server_drop(struct server *s, struct conn *c)
 	if (c->phase == CONN_DEAD)
 		return;
 	server_unreserve(s, c);
+	conn_close_fds(c);
 	c->phase = CONN_DEAD;
 	(void)event_del(c->ev_read);
 	(void)event_del(c->ev_write);

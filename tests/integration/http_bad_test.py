@@ -309,4 +309,22 @@ def too_many_descriptors_end_the_connection_only():
     os.close(r)
 
 
+@tap.test
+def descriptors_of_unfinished_requests_leave_room_for_all_clients():
+    v = vmm.Vmm().wait_up()
+    r, w = os.pipe()
+    greedy = [v.conn() for _ in range(20)]
+    for c in greedy:  # 500 descriptors, each client within what a request may bring
+        c.send(b"PUT /api/v1/vm.add-net HTTP/1.1\r\n", [w] * 25)
+    others = [v.conn() for _ in range(100)]
+    for c in others:
+        tap.eq(c.ask(PING).status, 200)
+    for c in greedy + others:
+        c.close()
+    os.close(w)
+    os.close(r)
+    tap.eq(v.call("GET", "vmm.ping").status, 200)
+    v.kill()
+
+
 tap.main()

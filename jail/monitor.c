@@ -96,7 +96,7 @@ int op_start(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 		mon->uid_lock = fd_take(&m->fds[2]);
 	log_open(mon->log_write, "monitor", level_of(start->verbosity));
 	mon->missing = (struct jail_missing){ .perm = start->missing_perm, .old = start->missing_old };
-	monitor_note_missing(mon, "the VM", mon->missing);
+	monitor_note_missing(mon, "cloister-vmmd", mon->missing);
 	mon->phase = MON_STARTING;
 	return 0;
 }

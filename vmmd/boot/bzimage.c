@@ -16,6 +16,7 @@ enum {
 	ZP_E820_ENTRIES = 0x1E8,
 	HDR_START = 0x1F1,
 	HDR_SETUP_SECTS = 0x1F1,
+	HDR_SYSSIZE = 0x1F4, /* payload in units of 16 bytes */
 	HDR_JUMP_LEN = 0x201, /* the header ends this many bytes after 0x202 */
 	HDR_MAGIC = 0x202,
 	HDR_VERSION = 0x206,
@@ -37,6 +38,7 @@ enum {
 	SETUP_SECTS_DEFAULT = 4, /* what 0 means */
 	MAGIC_HDRS = 0x53726448,
 	VERSION_MIN = 0x0200,
+	VERSION_SYSSIZE = 0x0204, /* a full 32 bits, and right for images that are loaded high */
 	VERSION_INIT_SIZE = 0x020A,
 	LOADED_HIGH = 1,
 	LOADER_UNDEFINED = 0xFF,
@@ -143,6 +145,11 @@ static int load_payload(const struct boot_image *img, const struct memmap *map,
 			       "bzImage claims %u setup sectors but ends after %" PRIu64 " bytes",
 			       sects, img->size);
 	uint64_t len = img->size - off;
+	/* There may be more (a signature), never less. */
+	if (hdr_u16(k, HDR_VERSION) >= VERSION_SYSSIZE && len / 16 < hdr_u32(k, HDR_SYSSIZE))
+		return err_set(e, -ENOEXEC,
+			       "bzImage is truncated: 0x%" PRIx64 " of 0x%" PRIx64 " bytes are there",
+			       len, (uint64_t)hdr_u32(k, HDR_SYSSIZE) * 16);
 	k->start = k->entry = hdr_u32(k, HDR_CODE32_START);
 	if (!memmap_is_ram(map, k->start, len))
 		return err_set(e, -ENOSPC,

@@ -63,7 +63,9 @@ def statuses(t):
 
 @scenario("kill -9 of the started process", alone=True)
 def kill_started(t):
-    with vm.Cloister(tty=True) as v:
+    folder = os.path.join(vm.work_dir(), "killed")
+    os.makedirs(folder)
+    with vm.Cloister(tty=True, api_path=os.path.join(folder, "api.sock")) as v:
         v.put("vm.create", config("idle", cpus=2, memory=5 << 30))
         v.put("vm.boot")
         v.stdout.wait(HELLO)
@@ -77,9 +79,11 @@ def kill_started(t):
         t.passed("the terminal is restored")
         vm.note("kill -9: helpers gone after %.0f ms" % ms)
     # The stale socket is replaced at once.
-    with vm.Cloister(["--api-socket", v.api_path], api=False, folder=v.folder) as again:
-        again.wait_api()
+    with vm.Cloister(api_path=v.api_path) as again:
         t.passed("the same command line can be started again")
+        again.put("vmm.shutdown")
+        again.wait_exit(0)
+    shutil.rmtree(folder)
 
 
 @scenario("kill -9 of apid")
@@ -118,11 +122,12 @@ def kill_monitor(t):
         t.passed("the terminal is restored")
 
 
-def missing_layers(text):
-    return [line for line in text.splitlines() if "WARN:" in line or "INFO:" in line]
+def missing_layers(log, why):
+    """The layers that log lines name as missing because of @why."""
+    return re.findall(r" goes without ([^:\r\n]+): " + why, log)
 
 
-def as_user(t, what):
+def as_user(t, what, no_userns):
     """An ordinary user with /dev/kvm opened to it boots a guest; each missing layer is named once."""
     home = os.path.join(vm.work_dir(), "user")
     shutil.rmtree(home, ignore_errors=True)
@@ -149,8 +154,11 @@ def as_user(t, what):
             t.passed("%s: boots, powers off, status 0" % what)
             vm.wait_until(lambda: vm.gone(everyone), 5, "end of all processes")
             log = v.stderr.text()
-            layers = re.findall(r"(?:WARN|INFO):.*-- (.*layer.*)", log.replace("\r", ""))
+            refused = missing_layers(log, "not permitted")
+            layers = refused + missing_layers(log, "this kernel")
             t.check("%s: each missing layer is named once" % what, len(layers) == len(set(layers)), layers)
+            t.check("%s: the log says that it has no uid of its own" % what, "own user id" in refused, log)
+            t.equal("%s: the log says whether namespaces are missing" % what, "user namespace" in refused, no_userns)
             t.check("%s: nothing is logged as an error" % what, "ERROR:" not in log, log)
             vm.note("%s: %s" % (what, layers))
     finally:
@@ -160,7 +168,7 @@ def as_user(t, what):
 
 @scenario("an ordinary user", alone=True)
 def ordinary_user(t):
-    as_user(t, "with user namespaces")
+    as_user(t, "with user namespaces", False)
 
 
 @scenario("an ordinary user without user namespaces", alone=True)
@@ -171,7 +179,7 @@ def ordinary_user_without(t):
     with open(knob, "w") as f:
         f.write("0")
     try:
-        as_user(t, "without user namespaces")
+        as_user(t, "without user namespaces", True)
     finally:
         with open(knob, "w") as f:
             f.write(old)

@@ -100,11 +100,11 @@ class Report:
 class Cloister:
     """One started program. Use as a context manager: whatever happens, nothing of it stays."""
 
-    def __init__(self, args=(), api=True, tty=False, user=None, program=PROGRAM, folder=None, argv0=None, stdin=None):
+    def __init__(self, args=(), api=True, tty=False, user=None, program=PROGRAM, folder=None, argv0=None, stdin=None, api_path=None):
         self.folder = folder or tempfile.mkdtemp(prefix="vm.", dir=work_dir())
         if user is not None:
             os.chown(self.folder, user, user)
-        self.api_path = os.path.join(self.folder, "api.sock")
+        self.api_path = api_path or os.path.join(self.folder, "api.sock")
         argv = [argv0 or program] + (["--api-socket", "path=" + self.api_path] if api else []) + list(args)
         self.master = self.slave = None
         if tty:

@@ -19,5 +19,5 @@ ROLES += monitor
 monitor_CHILDREN := apid console
 monitor_FILES := jail/monitor.c $(JAIL_MONITOR) jail/jail.c jail/jail_pre.c jail/jail_ns.c jail/jail_fs.c jail/jail_caps.c \
 	jail/jail_limits.c jail/jail_landlock.c jail/jail_seccomp.c jail/jail_misc.c \
-	common/ev.c common/fd.c common/fd_recv.c common/fd_send.c common/fd_wait.c common/fd_write.c common/fd_pair.c \
+	common/ev.c common/fd.c common/fd_recv.c common/fd_send.c common/fd_flags.c common/fd_wait.c common/fd_write.c common/fd_pair.c \
 	common/log_send.c proto/chan.c proto/chan_dup.c proto/chan_in.c proto/chan_recv.c proto/chan_send.c

@@ -122,7 +122,7 @@ static int read_text(int dir, const char *name, char *buf, struct err *e)
 
 /* The directory of a process that is not dumpable opens for root only; without the right the count stays unknown, and
  * the limit, checked already, bounds it.
- * #syscalls monitor: openat newfstatat getdents64 lseek close
+ * #syscalls monitor: openat fcntl(F_GETFL, F_SETFD) newfstatat getdents64 lseek close
  */
 static int check_fds(int proc, const struct verify_want *w, struct err *e)
 {

@@ -98,7 +98,6 @@ struct monitor {
 	int null_fd, programs, exe_apid, exe_console;
 	int log_write, log_read, log_out, uid_lock;
 	struct jail_missing missing, logged;
-	uint32_t known_old;
 
 	/* the VM's network namespace */
 	bool netns_known;

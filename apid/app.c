@@ -206,8 +206,10 @@ static void on_vmm_lost(void *arg, int code)
 {
 	struct app *a = arg;
 
-	log_error("vmmd's channel: %s", strerror(-code));
-	a->status = 1;
+	if (!a->flushed) { /* else the run ends, and vmmd is the first to go */
+		log_error("vmmd's channel: %s", strerror(-code));
+		a->status = 1;
+	}
 	(void)event_base_loopbreak(a->base);
 }
 
@@ -246,6 +248,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 		(void)event_add(a->ev_flush, &again);
 		return;
 	}
+	a->flushed = true;
 	rpc_tell(a->mon, MSG_MON_FLUSHED, 0, NULL, NULL, 0);
 }
 

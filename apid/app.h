@@ -54,6 +54,7 @@ struct app {
 	bool hello_done, listen_known, serving;
 	enum vm_state state_at_hello;
 	unsigned flush_tries;
+	bool flushed; /* the last words are out */
 
 	/* Results that a client waits for: acknowledged when it has them. */
 	uint32_t held[HELD_MAX];

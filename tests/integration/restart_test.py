@@ -19,6 +19,11 @@ def kill_apid(v):
     return tap.poll(lambda: (v.pid_of("cloister-apid") or old) != old, 5, "a new apid")
 
 
+def state_of(c):
+    r = c.call("GET", "vm.info")
+    return r.json()["state"] if r.status == 200 else None
+
+
 def expect_ping(v, c):
     tap.eq(c.call("GET", "vmm.ping").json()["pid"], v.pid)
 
@@ -131,6 +136,25 @@ def create_cut_off_half_way_leaves_nothing():
             tap.poll(lambda: not os.path.exists(path), 5, "the socket is not left behind")
             tap.eq(again.call("PUT", "vm.create", {"serial": {"mode": "Socket", "socket": path}}).raw, NO_CONTENT)
             tap.eq(again.call("PUT", "vm.delete").status, 204)
+
+
+@tap.test
+def running_vm_of_the_command_line_is_left_alone():
+    payload = tap.program("tests/guest/spin.bin")
+    if not os.path.exists(payload) or not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        tap.skip("needs /dev/kvm and the guest payloads")
+    with vmm.Vmm("-v", "--kernel", payload) as v:
+        v.wait_up()
+        c = v.conn()
+        tap.poll(lambda: state_of(c) == "Running", 10, "it runs")
+        kill_apid(v)
+        tap.eq(state_of(c), "Running")
+        tap.eq(c.call("PUT", "vm.shutdown").raw, NO_CONTENT)
+        kill_apid(v)
+        tap.eq(state_of(c), "Created", "what a client shut down is not booted again")
+        tap.eq(v.stderr().count("event: vm booted"), 1)
+        tap.eq(c.call("PUT", "vm.boot").raw, NO_CONTENT)
+        tap.eq(c.call("PUT", "vm.delete").raw, NO_CONTENT)
 
 
 @tap.test

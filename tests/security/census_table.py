@@ -123,6 +123,26 @@ CALLS = {
     "vcpu": EIGHT | {"ioctl", "rt_sigtimedwait", "rt_sigprocmask", "write"},
     CONSOLE: EIGHT | {"poll", "gettimeofday", "read", "write", "recvfrom", "sendto", "accept4", "close", "ioctl"},
 }
+# Filters are inherited, so the monitor's allows what it does itself, what a child of it does until that has its own filter,
+# and what a child's own filter allows.
+MONITOR_OWN = EIGHT | {
+    # its loop, its channels, time, memory
+    "epoll_ctl", "epoll_wait", "poll", "gettimeofday", "recvmsg", "sendmsg", "sendto", "close", "fcntl", "brk", "mmap",
+    # opening: files, consoles, the API socket (which gets its name when it listens); making memory
+    "renameat2", "openat", "newfstatat", "ioctl", "read", "write", "unlink", "socket", "bind", "listen", "connect", "getsockopt",
+    "socketpair", "memfd_create", "ftruncate", "pipe2",
+    # spawning, verifying, reaping
+    "clone", "waitid", "pidfd_send_signal", "getdents64", "lseek", "getpid", "getuid", "getgid", "geteuid", "getegid",
+}
+MONITOR_OWN_MAX = 56
+CHILD_JAIL = {"setsid", "umask", "rt_sigaction", "dup3", "close_range", "unshare", "setns", "fsopen",
+              "fsconfig", "fsmount", "move_mount", "mount", "umount2", "pivot_root", "chdir", "fchdir", "prctl", "capget",
+              "capset", "setgroups", "getgroups", "setresuid", "setresgid", "getresuid", "getresgid", "prlimit64",
+              "landlock_create_ruleset", "landlock_restrict_self", "seccomp", "execveat"}
+CHILD_START = {"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "getrandom", "readlink", "readlinkat", "access",
+               "pread64", "mremap", "mprotect", "epoll_create1"}
+CALLS[MONITOR] = MONITOR_OWN | CHILD_JAIL | CHILD_START | CALLS[APID] | CALLS[CONSOLE]
+
 # Answered with an error instead of a kill: the C library then uses clone, whose flags a filter can read.
 ERRNO_CALLS = {VMMD: {"clone3": 38}}
 # Totals for the monitor and vmmd, beyond the eight for the others (goals of the design).
@@ -150,6 +170,7 @@ SOL_SOCKET, SO_PEERCRED = 1, 17
 SECCOMP_SET_MODE_FILTER, CLOSE_RANGE_UNSHARE, PR_SET_NAME = 1, 2, 15
 MADV_DONTNEED, MADV_FREE, MADV_REMOVE, MADV_DONTDUMP = 4, 8, 9, 16
 TCSETS = 0x5402
+AF_UNIX, P_PIDFD, SIGKILL = 1, 3, 9
 
 
 # KVM ioctls as the kernel's interface numbers them: direction << 30 | size << 16 | 0xAE << 8 | number.
@@ -171,6 +192,14 @@ VMMD_IOCTLS_MAX = 60
 
 # Per call: alternatives, each {argument: allowed values}; an argument that is not named is free.
 ARGUMENTS = {
+    MONITOR: {
+        "execveat": [{4: {AT_EMPTY_PATH}}],          # by descriptor, never by name
+        "pidfd_send_signal": [{1: {SIGKILL}}],
+        "waitid": [{0: {P_PIDFD}}],
+        "socket": [{0: {AF_UNIX}}],
+        "socketpair": [{0: {AF_UNIX}}],
+        "madvise": [{2: {MADV_DONTNEED, MADV_FREE, MADV_DONTDUMP}}],
+    },
     APID: {
         "fcntl": [{1: {F_DUPFD_CLOEXEC}}],
         "getsockopt": [{1: {SOL_SOCKET}, 2: {SO_PEERCRED}}],

@@ -410,6 +410,20 @@ def counts_stay_within_the_goals():
 
 
 @tap.test
+def the_monitors_filter_is_the_tables_too():
+    prog, _ = own_filter(table.MONITOR)
+    allowed = {NAME.get(nr, nr) for nr in range(512) if bpf.ALLOW in bpf.possible(prog, nr)}
+    tap.eq(sorted(map(str, allowed - table.CALLS[table.MONITOR])), [], "allowed beyond the table")
+    tap.eq(sorted(table.CALLS[table.MONITOR] - allowed), [], "in the table but not allowed")
+    tap.ok(len(table.MONITOR_OWN) <= table.MONITOR_OWN_MAX, "%d calls of its own" % len(table.MONITOR_OWN))
+    for nr in set(range(512)) - {NR[n] for n in table.CALLS[table.MONITOR]}:
+        tap.eq(bpf.possible(prog, nr), {bpf.KILL}, "call %s" % NAME.get(nr, nr))
+    for call, alternatives in table.ARGUMENTS[table.MONITOR].items():
+        check_arguments(prog, call, alternatives)
+    tap.diag("%d calls of its own, %d with its children's" % (len(table.MONITOR_OWN), len(allowed)))
+
+
+@tap.test
 def other_entries_are_killed():
     def check(_role, prog, _raw):
         for arch in (0x40000003, 0xC00000B7, 0):  # int 0x80, another machine, nonsense
@@ -437,21 +451,24 @@ def accepts(alternatives, args):
     return any(all(args[a] in values for a, values in alt.items()) for alt in alternatives)
 
 
+def check_arguments(prog, call, alternatives):
+    """All combinations of every value that the program or the table mentions, and some others."""
+    used = sorted(set().union(*(alt for alt in alternatives)))
+    values = set(range(12)) | {31, 63, 255, 1023, 0xFFFFFFFF} | bpf.constants(prog)
+    values = values.union(*(v for alt in alternatives for v in alt.values()))
+    for combo in itertools.product(sorted(values), repeat=len(used)):
+        args = [0] * 6
+        for position, value in zip(used, combo):
+            args[position] = value
+        got = bpf.evaluate(prog, NR[call], args) == bpf.ALLOW
+        tap.eq(got, accepts(alternatives, args), "%s%r" % (call, tuple(args)))
+
+
 @tap.test
 def arguments_are_checked_as_the_table_says():
-    """For each call with conditions: all combinations of every value that the program or the table mentions."""
-
     def check(role, prog, _raw):
-        base = set(range(12)) | {31, 63, 255, 1023, 0xFFFFFFFF} | bpf.constants(prog)
         for call, alternatives in table.ARGUMENTS[role].items():
-            used = sorted(set().union(*(alt for alt in alternatives)))
-            values = base.union(*(v for alt in alternatives for v in alt.values()))
-            for combo in itertools.product(sorted(values), repeat=len(used)):
-                args = [0] * 6
-                for position, value in zip(used, combo):
-                    args[position] = value
-                got = bpf.evaluate(prog, NR[call], args) == bpf.ALLOW
-                tap.eq(got, accepts(alternatives, args), "%s%r" % (call, tuple(args)))
+            check_arguments(prog, call, alternatives)
 
     for_filters(check)
 

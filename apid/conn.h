@@ -49,7 +49,6 @@ int server_listen(struct server *s, int fd) __must_check;
 struct exchange *server_adopt(struct server *s, unsigned slot, int fd);
 /* Bytes of replies that no client has taken yet. */
 bool server_has_output(const struct server *s);
-unsigned server_conns(const struct server *s);
 
 /* Answer and free @x. @body may be NULL (none). */
 void exchange_reply(struct exchange *x, unsigned status, const struct wbuf *body);

@@ -1,5 +1,5 @@
 APID_SRCS := apid/http.c apid/reply.c apid/connpage.c apid/conn.c apid/server.c apid/rpc.c apid/logsink.c \
-	apid/vminfo.c apid/routes.c apid/cli.c apid/app.c apid/actions/commands.c
+	apid/vminfo.c apid/routes.c apid/cli.c apid/app.c apid/actions/commands.c apid/actions/steps.c
 SRCS += $(APID_SRCS)
 PROGS += cloister-apid
 cloister-apid_SRCS := apid/main.c

@@ -284,8 +284,3 @@ bool server_has_output(const struct server *s)
 	}
 	return false;
 }
-
-unsigned server_conns(const struct server *s)
-{
-	return s->n;
-}

@@ -498,6 +498,22 @@ static void delete_closes_the_console_of_a_vm_that_never_ran(void **state)
 	obj_fini(&desc_cfg_vm, &c);
 }
 
+static void delete_is_done_even_if_the_console_cannot_be_closed(void **state)
+{
+	struct cfg_vm c = config_with(CONSOLE_MODE_PTY, NULL);
+
+	(void)state;
+	ask(0, COMMAND_CREATE, &c);
+	refuse(f.as_vmm, take(f.as_vmm, MSG_CMD_VM_INFO, NULL), -ERR_NOT_FOUND, "none");
+	reply_pty(take(f.as_mon, MSG_MON_OPEN_CONSOLE, NULL), "/dev/pts/1");
+	succeed(f.as_vmm, take(f.as_vmm, MSG_CMD_VM_CREATE, NULL));
+	ask(1, COMMAND_DELETE, NULL);
+	succeed(f.as_vmm, take(f.as_vmm, MSG_CMD_VM_DELETE, NULL));
+	refuse(f.as_mon, take(f.as_mon, MSG_MON_CLOSE_CONSOLE, NULL), -EIO, "cannot");
+	assert_ok(1);
+	obj_fini(&desc_cfg_vm, &c);
+}
+
 static void commands_run_one_at_a_time_in_order(void **state)
 {
 	(void)state;
@@ -578,6 +594,7 @@ int main(void)
 		TEST(undoing_that_fails_itself_ends_all_the_same),
 		TEST(short_commands_go_to_vmmd_alone),
 		TEST(delete_closes_the_console_of_a_vm_that_never_ran),
+		TEST(delete_is_done_even_if_the_console_cannot_be_closed),
 		TEST(commands_run_one_at_a_time_in_order),
 		TEST(costly_requests_are_paced),
 		TEST(successor_tidies_up_what_may_be_half_built),

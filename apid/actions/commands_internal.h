@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: ISC */
+/* What commands.c (queue, running, undoing) and steps.c (what each command asks of whom) share. */
+#ifndef APID_ACTIONS_COMMANDS_INTERNAL_H
+#define APID_ACTIONS_COMMANDS_INTERNAL_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "apid/actions/commands.h"
+
+/* What a step's sending says. */
+enum { STEP_SENT = 0, STEP_SKIPPED = 1, STEP_POSTPONED = 2 };
+
+struct run;
+
+struct step {
+	const char *name;
+	enum msg_type answer; /* the typed one, or MSG_RESULT */
+	/* STEP_SENT, STEP_SKIPPED, STEP_POSTPONED (will be called again), or -errno with @e filled */
+	int (*ask)(struct run *r, struct err *e);
+	/* The answer is there; @m is NULL when it was RESULT. NULL: nothing to do. */
+	int (*got)(struct run *r, struct chan_msg *m, struct err *e);
+	bool may_fail; /* a failure is logged, the command goes on */
+};
+
+struct flow {
+	const char *name;
+	const struct step *steps, *undo; /* ended by a step without ask() */
+};
+
+struct run {
+	TAILQ_ENTRY(run) link;
+	struct commands *cs;
+	struct command_request req;
+	const struct flow *flow;
+	const struct step *step;
+	bool undoing;
+	bool console_fresh; /* opened by this command */
+	bool holds;         /* the monitor may hold files and memory for it */
+	bool fresh_pty;
+	bool unknown; /* the command timed out: vmmd may still carry it out */
+	struct err e; /* why it failed, while undoing */
+};
+
+struct commands {
+	struct event_base *base;
+	struct rpc *mon, *vmm;
+	struct event *ev_next, *ev_pace;
+	TAILQ_HEAD(, run) queue; /* the first one runs */
+	bool running;
+	uint64_t second; /* the one in which this many requests went to the monitor */
+	unsigned in_second;
+	bool console_open; /* as far as we know; a stopped VM's is closed without us */
+};
+
+extern const struct flow command_flows[]; /* by enum command */
+
+/* A request to the monitor, or STEP_POSTPONED when there were too many lately. */
+int command_ask_monitor(struct run *r, enum msg_type type, const void *obj, struct err *e);
+/* A request to vmmd. @id may be NULL. */
+int command_ask_vmmd(struct run *r, enum msg_type type, const void *obj, unsigned timeout_ms, uint32_t *id,
+		     struct err *e);
+
+/* Steps that the runner treats in a way of their own. */
+int step_ask_info(struct run *r, struct err *e);
+int step_got_info_for_create(struct run *r, struct chan_msg *m, struct err *e);
+bool step_changes_vm(const struct step *s); /* create, boot: timed out, it may still happen */
+
+#endif

@@ -149,14 +149,14 @@ static int undo_console(struct run *r, struct err *e)
 }
 
 static const struct step create_steps[] = {
-	{ "state", MSG_CMD_VM_INFO_RESULT, step_ask_info, step_got_info_for_create },
-	{ "console", MSG_MON_OPEN_CONSOLE_RESULT, ask_console, got_console },
-	{ "create", MSG_RESULT, ask_create, NULL },
+	{ .name = "state", .answer = MSG_CMD_VM_INFO_RESULT, .ask = step_ask_info, .got = step_got_info_for_create },
+	{ .name = "console", .answer = MSG_MON_OPEN_CONSOLE_RESULT, .ask = ask_console, .got = got_console },
+	{ .name = "create", .answer = MSG_RESULT, .ask = ask_create },
 	{ 0 },
 };
 static const struct step create_undo[] = {
-	{ "delete", MSG_RESULT, undo_create, NULL },
-	{ "close console", MSG_RESULT, undo_console, NULL },
+	{ .name = "delete", .answer = MSG_RESULT, .ask = undo_create },
+	{ .name = "close console", .answer = MSG_RESULT, .ask = undo_console },
 	{ 0 },
 };
 
@@ -244,19 +244,19 @@ static int undo_fresh_pty(struct run *r, struct err *e)
 }
 
 static const struct step boot_steps[] = {
-	{ "state", MSG_CMD_VM_INFO_RESULT, step_ask_info, got_info_for_boot },
-	{ "console", MSG_MON_OPEN_CONSOLE_RESULT, ask_console, got_console },
-	{ "kernel", MSG_MON_OPEN_FILE_RESULT, ask_kernel, NULL },
-	{ "initramfs", MSG_MON_OPEN_FILE_RESULT, ask_initramfs, NULL },
-	{ "memory", MSG_RESULT, ask_memory, NULL },
-	{ "handover", MSG_RESULT, ask_handover, NULL },
-	{ "boot", MSG_RESULT, ask_boot, NULL },
+	{ .name = "state", .answer = MSG_CMD_VM_INFO_RESULT, .ask = step_ask_info, .got = got_info_for_boot },
+	{ .name = "console", .answer = MSG_MON_OPEN_CONSOLE_RESULT, .ask = ask_console, .got = got_console },
+	{ .name = "kernel", .answer = MSG_MON_OPEN_FILE_RESULT, .ask = ask_kernel },
+	{ .name = "initramfs", .answer = MSG_MON_OPEN_FILE_RESULT, .ask = ask_initramfs },
+	{ .name = "memory", .answer = MSG_RESULT, .ask = ask_memory },
+	{ .name = "handover", .answer = MSG_RESULT, .ask = ask_handover },
+	{ .name = "boot", .answer = MSG_RESULT, .ask = ask_boot },
 	{ 0 },
 };
 static const struct step boot_undo[] = {
-	{ "shut down", MSG_RESULT, undo_running, NULL },
-	{ "release", MSG_RESULT, undo_boot, NULL },
-	{ "close console", MSG_RESULT, undo_fresh_pty, NULL },
+	{ .name = "shut down", .answer = MSG_RESULT, .ask = undo_running },
+	{ .name = "release", .answer = MSG_RESULT, .ask = undo_boot },
+	{ .name = "close console", .answer = MSG_RESULT, .ask = undo_fresh_pty },
 	{ 0 },
 };
 
@@ -281,16 +281,16 @@ static int ask_vmm_shutdown(struct run *r, struct err *e)
 
 static const struct step no_steps[] = { { 0 } };
 static const struct step shutdown_steps[] = {
-	{ "shutdown", MSG_RESULT, ask_shutdown, NULL },
+	{ .name = "shutdown", .answer = MSG_RESULT, .ask = ask_shutdown },
 	{ 0 },
 };
 static const struct step delete_steps[] = {
-	{ "delete", MSG_RESULT, ask_delete, NULL },
-	{ "close console", MSG_RESULT, ask_close_console, NULL, .may_fail = true },
+	{ .name = "delete", .answer = MSG_RESULT, .ask = ask_delete },
+	{ .name = "close console", .answer = MSG_RESULT, .ask = ask_close_console, .may_fail = true },
 	{ 0 },
 };
 static const struct step vmm_shutdown_steps[] = {
-	{ "end", MSG_RESULT, ask_vmm_shutdown, NULL },
+	{ .name = "end", .answer = MSG_RESULT, .ask = ask_vmm_shutdown },
 	{ 0 },
 };
 

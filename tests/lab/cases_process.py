@@ -79,7 +79,7 @@ def kill_started(t):
         t.passed("the terminal is restored")
         vm.note("kill -9: helpers gone after %.0f ms" % ms)
     # The stale socket is replaced at once.
-    with vm.Cloister(api_path=v.api_path) as again:
+    with vm.Cloister(api_path=v.api_path, stale=True) as again:
         t.passed("the same command line can be started again")
         again.put("vmm.shutdown")
         again.wait_exit(0)

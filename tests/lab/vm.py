@@ -100,7 +100,7 @@ class Report:
 class Cloister:
     """One started program. Use as a context manager: whatever happens, nothing of it stays."""
 
-    def __init__(self, args=(), api=True, tty=False, user=None, program=PROGRAM, folder=None, argv0=None, stdin=None, api_path=None):
+    def __init__(self, args=(), api=True, tty=False, user=None, program=PROGRAM, folder=None, argv0=None, stdin=None, api_path=None, stale=False):
         self.folder = folder or tempfile.mkdtemp(prefix="vm.", dir=work_dir())
         if user is not None:
             os.chown(self.folder, user, user)
@@ -122,7 +122,7 @@ class Cloister:
         self.stdout = Output(self.master if tty else self.process.stdout.fileno())
         self.stderr = Output(self.process.stderr.fileno())
         if api:
-            self.wait_api()
+            self.wait_api(stale)
 
     def __enter__(self):
         return self
@@ -154,11 +154,17 @@ class Cloister:
 
     # --- the API -----------------------------------------------------------------------------------------------------
 
-    def wait_api(self, seconds=10):
+    def wait_api(self, stale, seconds=30):
+        """The file is there only when a connection would be answered, unless a dead one left it (@stale)."""
         def look():
             if self.process.poll() is not None:
                 raise Failed("exit status %d at start: %s" % (self.process.returncode, self.stderr.text()[-800:]))
-            return os.path.exists(self.api_path) and self.request("GET", "vmm.ping")[0] == 200
+            try:
+                return os.path.exists(self.api_path) and self.request("GET", "vmm.ping")[0] == 200
+            except ConnectionRefusedError:
+                if not stale:
+                    raise
+                return False
         wait_until(look, seconds, "the API socket answers")
 
     def request(self, method, what, body=None, timeout=60):

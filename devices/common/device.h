@@ -38,7 +38,7 @@ struct device_ops {
 	/* Locked: begin to serve. Absent: nothing to begin. */
 	int (*start)(void *dev, struct err *e);
 	void (*stats)(const void *dev, struct msg_hlp_stats_result *out);
-	/* Bring out what is in flight, for at most @timeout_ms; a second call ends the first one (incomplete). */
+	/* Bring out what is in flight, for at most @timeout_ms, then call @done once. Not called again before that. */
 	void (*drain)(void *dev, uint32_t timeout_ms, device_drained_fn done, void *arg);
 	/* The parent is gone: leave nothing behind on what others share. */
 	void (*stop)(void *dev);

@@ -69,7 +69,7 @@ class Report:
             self._open = None
             if directive:
                 self.skipped += 1
-                self.skips.append("%s: %s" % (m.group(3)[: directive.start()].strip(), directive.group(2)))
+                self.skips.append(": ".join(filter(None, (m.group(3)[: directive.start()].strip(), directive.group(2)))))
             else:
                 self.passed += 1
         self._before = []

@@ -80,7 +80,13 @@ class Machine(vmm.Vmm):
     def descriptors(self, tid=None):
         """number -> what it is, of vmmd's control thread or of one of its threads."""
         folder = "/proc/%d/task/%d/fd" % (self.pid, tid or self.pid)
-        return {int(n): os.readlink(os.path.join(folder, n)) for n in os.listdir(folder)}
+        found = {}
+        for number in os.listdir(folder):
+            try:
+                found[int(number)] = os.readlink(os.path.join(folder, number))
+            except FileNotFoundError:
+                pass  # closed since
+        return found
 
 
 def run(name, *args, seconds=20, **kw):

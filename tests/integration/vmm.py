@@ -2,6 +2,7 @@
 """A running cloister under test, and raw connections to its API socket: every byte is visible in the test."""
 
 import array
+import ctypes
 import json
 import os
 import shutil
@@ -24,6 +25,15 @@ def ok(status, body):
     if isinstance(body, str):
         body = body.encode()
     return (HEAD % status + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)) + body
+
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def die_with_the_test():
+    """A test that is killed leaves no VMM behind."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 BAD_REQUEST = ok(400, '["Bad Request"]')
@@ -131,7 +141,7 @@ class Vmm:
         line = argv or [CLOISTER] + (["--api-socket", self.path] if api else []) + list(args)
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.proc = subprocess.Popen(list(wrap) + line, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                         cwd=cwd or self.dir, start_new_session=True)
+                                         cwd=cwd or self.dir, start_new_session=True, preexec_fn=die_with_the_test)
         self.pid = self.proc.pid
         tap.at_exit(self.kill)
 

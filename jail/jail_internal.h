@@ -37,8 +37,8 @@ uint64_t jail_ns_unshare(uint64_t flags, struct jail_missing *m);
 void jail_ns_note(uint64_t flags, int err, struct jail_missing *m);
 /* In a user namespace just made by or for this process, which is dumpable: map the own uid and gid to themselves. */
 int jail_ns_map_self(uid_t uid, gid_t gid);
-/* setns(@netns_fd), or with -1 a network namespace of one's own. */
-void jail_ns_enter_net(int netns_fd, struct jail_missing *m);
+/* Join the shared namespace @fd of kind @flag (CLONE_NEWNET, CLONE_NEWNS). False when it is refused (not noted). */
+bool jail_ns_join(int fd, uint64_t flag) __must_check;
 
 /* --- jail_fs.c ---------------------------------------------------------------------------------------------------- */
 
@@ -88,6 +88,9 @@ struct jail_pre {
 	int parent_death_signal;
 	int alive_fd;        /* peer's end closed = the parent died before the signal was set; -1: don't look */
 };
+/* Join the shared namespaces @net_fd and @mnt_fd (-1: there is none, or it can't be joined: make an own one unless it is
+ * in *@ns, those in force, already), and have an empty root. */
+void jail_pre_enter(int net_fd, int mnt_fd, uint64_t *ns, bool may_make, struct jail_missing *m);
 /* Empty root, given the namespaces @ns in force. */
 void jail_pre_root(uint64_t ns, struct jail_missing *m);
 /* Capabilities, ids, parent-death signal, limits, hardening. */
@@ -102,15 +105,17 @@ struct jail_setup {
 	uint32_t id;          /* uid and gid, or JAIL_UID_KEEP */
 	uint64_t ns;          /* namespaces in force (CLONE_NEW*) */
 	uint64_t unshare;     /* namespaces to make */
-	uint32_t netns_later; /* a struct jail_netns follows, with the namespace or without */
+	uint32_t may_make;    /* namespaces of its own can be made */
 	uint32_t zero;
 };
 _Static_assert(sizeof(struct jail_setup) == 32, "no padding");
 
-/* Second record, when the VM's network namespace was still in the making. */
-enum { JAIL_NETNS_MAGIC = 0x6e657473 };
-struct jail_netns {
+/* Second record: the VM's namespaces, with their descriptors in this order. */
+enum { JAIL_SHARED_MAGIC = 0x6e657473 };
+struct jail_shared {
 	uint32_t magic;
+	uint8_t has_net, has_mnt, zero[2];
 };
+_Static_assert(sizeof(struct jail_shared) == 8, "no padding");
 
 #endif

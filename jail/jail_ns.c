@@ -115,11 +115,8 @@ uint64_t jail_ns_unshare(uint64_t flags, struct jail_missing *m)
 	return done;
 }
 
-/* #syscalls monitor: setns unshare */
-void jail_ns_enter_net(int netns_fd, struct jail_missing *m)
+/* #syscalls monitor: setns */
+bool jail_ns_join(int fd, uint64_t flag)
 {
-	int r = netns_fd >= 0 ? setns(netns_fd, CLONE_NEWNET) : unshare(CLONE_NEWNET);
-
-	if (r < 0)
-		jail_note(m, JAIL_LAYER_NETNS, errno);
+	return setns(fd, (int)flag) == 0;
 }

@@ -57,6 +57,22 @@ void jail_pre_root(uint64_t ns, struct jail_missing *m)
 		jail_note(m, JAIL_LAYER_ROOT, EPERM);
 }
 
+void jail_pre_enter(int net_fd, int mnt_fd, uint64_t *ns, bool may_make, struct jail_missing *m)
+{
+	uint64_t own = 0;
+	bool shared_root;
+
+	if ((*ns & CLONE_NEWNET) == 0 && (net_fd < 0 || !jail_ns_join(net_fd, CLONE_NEWNET)))
+		own |= CLONE_NEWNET;
+	shared_root = (*ns & CLONE_NEWNS) == 0 && mnt_fd >= 0 && jail_ns_join(mnt_fd, CLONE_NEWNS);
+	if ((*ns & CLONE_NEWNS) == 0 && !shared_root)
+		own |= CLONE_NEWNS;
+	if (own != 0 && may_make)
+		*ns |= jail_ns_unshare(own, m);
+	if (!shared_root)
+		jail_pre_root(*ns, m);
+}
+
 /* #syscalls monitor: prctl(PR_SET_PDEATHSIG) */
 int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e)
 {

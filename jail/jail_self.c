@@ -12,18 +12,20 @@
 
 #include "common/fd.h"
 
-enum { SETUP_TIMEOUT_MS = 10000 };
+enum {
+	SETUP_TIMEOUT_MS = 10000,
+	SHARED_MAX = 2,
+};
 
-static int read_record(int chan_fd, void *rec, size_t len, uint32_t magic, int *fd, struct err *e)
+static int read_record(int chan_fd, void *rec, size_t len, uint32_t magic, int *fds, unsigned *nfds, struct err *e)
 {
 	uint32_t got;
-	unsigned nfds = 0;
 	ssize_t n;
 	int r = fd_wait(chan_fd, POLLIN, SETUP_TIMEOUT_MS);
 
 	if (r <= 0)
 		return err_sys(e, r < 0 ? r : -ETIMEDOUT, "waiting for the monitor");
-	n = fd_recvmsg(chan_fd, rec, len, fd, fd != NULL ? 1 : 0, &nfds);
+	n = fd_recvmsg(chan_fd, rec, len, fds, SHARED_MAX, nfds);
 	if (n < 0)
 		return err_sys(e, (int)n, "reading from the monitor");
 	memcpy(&got, rec, sizeof(got));
@@ -32,35 +34,40 @@ static int read_record(int chan_fd, void *rec, size_t len, uint32_t magic, int *
 	return 0;
 }
 
-static int enter_net(int chan_fd, struct jail_missing *m, struct err *e)
+/* The namespaces of the VM, and the empty root. */
+static int enter(int chan_fd, struct jail_setup *s, struct jail_missing *m, struct err *e)
 {
-	_cleanup_(fd_closep) int netns_fd = -1;
-	struct jail_netns rec = { 0 };
-	int r = read_record(chan_fd, &rec, sizeof(rec), JAIL_NETNS_MAGIC, &netns_fd, e);
+	struct jail_shared rec = { 0 };
+	int fds[SHARED_MAX] = { -1, -1 };
+	unsigned n = 0;
+	int r = read_record(chan_fd, &rec, sizeof(rec), JAIL_SHARED_MAGIC, fds, &n, e);
 
+	if (r == 0 && n != (unsigned)rec.has_net + rec.has_mnt)
+		r = err_set(e, -EPROTO, "namespaces with %u descriptors", n);
 	if (r == 0)
-		jail_ns_enter_net(netns_fd, m);
+		jail_pre_enter(rec.has_net ? fds[0] : -1, rec.has_mnt ? fds[rec.has_net] : -1, &s->ns, s->may_make != 0, m);
+	fd_close_all(fds, SHARED_MAX);
 	return r;
 }
 
 int jail_self(int chan_fd, const char *name, struct jail_missing *m, struct err *e)
 {
 	struct jail_setup s = { 0 };
+	int none[SHARED_MAX];
+	unsigned n = 0;
 	int r;
 
 	jail_post_exec(name);
-	r = read_record(chan_fd, &s, sizeof(s), JAIL_SETUP_MAGIC, NULL, e);
+	r = read_record(chan_fd, &s, sizeof(s), JAIL_SETUP_MAGIC, none, &n, e);
 	if (r < 0)
 		return r;
+	fd_close_all(none, n);
 	*m = (struct jail_missing){ 0 };
 	if (s.unshare != 0)
 		s.ns |= jail_ns_unshare(s.unshare, m);
-	jail_pre_root(s.ns, m);
-	if (s.netns_later != 0) {
-		r = enter_net(chan_fd, m, e);
-		if (r < 0)
-			return r;
-	}
+	r = enter(chan_fd, &s, m, e);
+	if (r < 0)
+		return r;
 	struct jail_pre p = {
 		.role = JAIL_APID,
 		.id = s.id,

@@ -101,16 +101,20 @@ int op_start(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	return 0;
 }
 
-int op_netns(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
+int op_namespaces(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
+	const struct msg_mon_namespaces *n = msg;
 	struct monitor *mon = ctx;
+	unsigned i = 0;
 
-	(void)msg;
-	(void)e;
-	if (m->nfds == 1)
-		mon->netns_fd = fd_take(&m->fds[0]);
-	mon->netns_known = true;
-	monitor_apid_netns(mon);
+	if (mon->ns.known || m->nfds != (unsigned)n->has_net + n->has_mnt)
+		return err_set(e, -EINVAL, "namespaces with %u descriptors", m->nfds);
+	if (n->has_net)
+		mon->ns.net = fd_take(&m->fds[i++]);
+	if (n->has_mnt)
+		mon->ns.mnt = fd_take(&m->fds[i++]);
+	mon->ns.known = true;
+	monitor_apid_namespaces(mon);
 	return 0;
 }
 
@@ -142,7 +146,7 @@ static void init(struct monitor *mon)
 {
 	*mon = (struct monitor){
 		.phase = MON_INIT, .is_starter = true, .null_fd = -1, .programs = -1, .exe_apid = -1, .exe_console = -1,
-		.log_write = -1, .log_read = -1, .log_out = -1, .uid_lock = -1, .netns_fd = -1, .vmmd_pidfd = -1,
+		.log_write = -1, .log_read = -1, .log_out = -1, .uid_lock = -1, .ns = { .net = -1, .mnt = -1 }, .vmmd_pidfd = -1,
 		.apid = SPAWN_CHILD_NONE, .command_fd = -1, .state_page = -1, .api = API_SOCKET_NONE, .kernel_fd = -1,
 		.initramfs_fd = -1, .memory_fd = -1,
 	};

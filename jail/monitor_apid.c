@@ -105,8 +105,7 @@ static int spawn(struct monitor *mon, int apid_end, int our_end, struct err *e)
 		.self_jailing = true,
 		.exe_fd = mon->exe_apid,
 		.id = monitor_uid(mon, ROLE_apid_UID_SLOT),
-		.netns = !mon->netns_known ? SPAWN_NETNS_LATER : mon->netns_fd >= 0 ? SPAWN_NETNS_JOIN : SPAWN_NETNS_OWN,
-		.netns_fd = mon->netns_fd,
+		.ns = mon->ns,
 		.null_fd = mon->null_fd,
 		.fds = { apid_end },
 		.n_fds = 1,
@@ -157,8 +156,8 @@ static int attach(struct monitor *mon, int channel, struct err *e)
 		drop_apid(mon);
 		return r;
 	}
-	/* Frames follow the record that tells the network namespace. */
-	return mon->netns_known ? send_start(mon) : 0;
+	/* Frames follow the record that tells the namespaces. */
+	return mon->ns.known ? send_start(mon) : 0;
 }
 
 int monitor_apid_adopt(struct monitor *mon, const struct monitor_adopt *a, struct err *e)
@@ -187,11 +186,11 @@ int monitor_apid_spawn(struct monitor *mon, struct err *e)
 	return r;
 }
 
-void monitor_apid_netns(struct monitor *mon)
+void monitor_apid_namespaces(struct monitor *mon)
 {
 	if (!link_is_open(&mon->apid_link) || mon->apid_started)
 		return;
-	if (spawn_send_netns(chan_fd(mon->apid_link.chan), mon->netns_fd) < 0 || send_start(mon) < 0)
+	if (spawn_send_namespaces(chan_fd(mon->apid_link.chan), &mon->ns) < 0 || send_start(mon) < 0)
 		monitor_apid_kill(mon);
 }
 

@@ -19,7 +19,7 @@
 
 #define MONITOR_OPS(STARTER, VMMD, APID, HELPER) \
 	STARTER(MON_START, &desc_msg_mon_start, INIT, NONE | FDS, op_start)         /* options, log socket, uids */ \
-	STARTER(MON_NETNS, NULL, ANY, NONE | FDS, op_netns)                         /* the VM's empty network */ \
+	STARTER(MON_NAMESPACES, &desc_msg_mon_namespaces, ANY, NONE | FDS, op_namespaces) /* empty, to share */ \
 	STARTER(MON_JAILED, &desc_msg_mon_jailed, ANY, NONE, op_jailed)             /* layers it lacks; now vmmd */ \
 	VMMD(VMM_HELLO, &desc_msg_vmm_hello, ANY, NONE, op_vmm_hello)               /* layers it lacks */ \
 	VMMD(VMM_LIFELINES, &desc_msg_vmm_lifelines, ANY, NONE, op_vmm_lifelines)   /* pipes for a reset's vCPUs */ \

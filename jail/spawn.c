@@ -99,7 +99,8 @@ static void report(int fd, const struct spawn_report *r)
 }
 
 /* #syscalls monitor: execveat(arg4=AT_EMPTY_PATH) -- a descriptor, never a name */
-static int child_run(const struct spawn_req *req, uint64_t ns, struct spawn_report *rep, int *report_fd, struct err *e)
+static int child_run(const struct spawn_req *req, uint64_t ns, bool may_make, struct spawn_report *rep, int *report_fd,
+		     struct err *e)
 {
 	struct jail_pre drop = {
 		.role = req->role,
@@ -110,21 +111,19 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct spawn_repo
 	int exe_fd = -1, r = 0;
 
 	jail_pre_process();
-	if (req->netns != SPAWN_NETNS_LATER)
-		jail_ns_enter_net(req->netns == SPAWN_NETNS_JOIN ? req->netns_fd : -1, &rep->missing);
 	if (req->self_jailing)
 		r = keep_caps_over_exec(ns, e);
+	else
+		jail_pre_enter(req->ns.net, req->ns.mnt, &ns, may_make, &rep->missing);
 	if (r < 0)
 		return r;
 	r = place_fds(req, report_fd, &exe_fd);
 	if (r < 0)
 		return err_sys(e, r, "placing descriptors");
-	if (req->self_jailing) {
+	if (req->self_jailing)
 		jail_limits_base(req->role, &rep->missing);
-	} else {
-		jail_pre_root(ns, &rep->missing);
+	else
 		r = jail_pre_drop(&drop, &rep->missing, e);
-	}
 	if (r < 0)
 		return r;
 	report(*report_fd, rep);
@@ -133,17 +132,18 @@ static int child_run(const struct spawn_req *req, uint64_t ns, struct spawn_repo
 	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
 }
 
-struct ids {
-	uid_t uid;
+/* What the parent knows of the new process's namespaces. */
+struct plan {
+	uint64_t ns;      /* made by clone() */
+	uint64_t unshare; /* still to be made */
+	bool may_make;
+	uid_t uid;        /* the parent's: in a new user namespace without maps one's own can't be told */
 	gid_t gid;
 };
 
-/* @ns: namespaces that clone() made; @unshare: those still to be made; @ids: the parent's: in a new user namespace without
- * maps the own ones can't be told.
- * #syscalls monitor: prctl(PR_SET_DUMPABLE)
- */
-static void __attribute__((noreturn)) child_main(const struct spawn_req *req, uint64_t ns, uint64_t unshare,
-						 struct ids ids, struct jail_missing missing, int report_fd)
+/* #syscalls monitor: prctl(PR_SET_DUMPABLE) */
+static void __attribute__((noreturn)) child_main(const struct spawn_req *req, struct plan *p, struct jail_missing missing,
+						 int report_fd)
 {
 	struct spawn_report rep = { .missing = missing };
 	struct err e;
@@ -152,16 +152,16 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, ui
 	/* Its files in /proc belong to root while it is not dumpable; exec'ed, it says so again. */
 	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	prefer_oom_kill(req->role);
-	if ((ns & CLONE_NEWUSER) != 0) {
-		int r = jail_ns_map_self(ids.uid, ids.gid);
+	if ((p->ns & CLONE_NEWUSER) != 0) {
+		int r = jail_ns_map_self(p->uid, p->gid);
 
 		if (r < 0)
 			jail_note(&rep.missing, JAIL_LAYER_USERNS, r);
 	}
-	if (unshare != 0 && !req->self_jailing)
-		ns |= jail_ns_unshare(unshare, &rep.missing);
+	if (p->unshare != 0 && !req->self_jailing)
+		p->ns |= jail_ns_unshare(p->unshare, &rep.missing);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)child_run(req, ns, &rep, &report_fd, &e);
+	(void)child_run(req, p->ns, p->may_make, &rep, &report_fd, &e);
 	(void)err_join(&e, rep.failure, sizeof(rep.failure));
 	report(report_fd, &rep);
 	_exit(SPAWN_EXIT_FAILED);
@@ -178,49 +178,61 @@ static pid_t clone_child(uint64_t flags, int *pidfd)
 
 /* As a whole, or without the namespaces, which the child then makes for itself one by one; all but the one for process
  * ids, which only a parent can give. */
-static pid_t clone_with_fallback(struct spawn_child *out, uint64_t *ns, uint64_t *unshare)
+static pid_t clone_with_fallback(struct spawn_child *out, struct plan *p)
 {
-	pid_t pid = clone_child(*ns, &out->pidfd);
+	pid_t pid = clone_child(p->ns, &out->pidfd);
 
-	*unshare = 0;
-	if (pid >= 0 || *ns == 0 || errno == EAGAIN || errno == ENOMEM)
+	if (pid >= 0 || p->ns == 0 || errno == EAGAIN || errno == ENOMEM)
 		return pid;
 	jail_note(&out->missing, JAIL_LAYER_PIDNS, errno);
-	*unshare = *ns & ~(uint64_t)CLONE_NEWPID;
-	*ns = 0;
+	p->unshare = p->ns & ~(uint64_t)CLONE_NEWPID;
+	p->ns = 0;
 	return clone_child(0, &out->pidfd);
 }
 
-static int send_setup(const struct spawn_req *req, uint64_t ns, uint64_t unshare)
+/* Namespaces that are shared, or may turn out to be, are not made by clone().
+ * #syscalls monitor: geteuid getegid
+ */
+static struct plan make_plan(enum jail_ns_mode mode)
+{
+	struct plan p = { .may_make = mode != JAIL_NS_NONE, .uid = geteuid(), .gid = getegid() };
+
+	if (p.may_make)
+		p.ns = jail_ns_flags(mode) | CLONE_NEWPID;
+	if (mode == JAIL_NS_PRIVILEGED)
+		p.ns &= ~(uint64_t)CLONE_NEWNS;
+	return p;
+}
+
+static int send_setup(const struct spawn_req *req, const struct plan *p)
 {
 	struct jail_setup s = {
 		.magic = JAIL_SETUP_MAGIC,
 		.id = req->id,
-		.ns = ns,
-		.unshare = unshare,
-		.netns_later = req->netns == SPAWN_NETNS_LATER,
+		.ns = p->ns,
+		.unshare = p->unshare,
+		.may_make = p->may_make,
 	};
 	ssize_t n = fd_sendmsg(req->peer_fd, &s, sizeof(s), NULL, 0);
 
 	return n < 0 ? (int)n : 0;
 }
 
-/* #syscalls monitor: pipe2 close geteuid getegid */
+/* #syscalls monitor: pipe2 close */
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
 {
 	enum jail_ns_mode mode = jail_ns_mode();
-	uint64_t ns = mode == JAIL_NS_NONE ? 0 : jail_ns_flags(mode) | CLONE_NEWPID, unshare = 0;
-	struct ids ids = { geteuid(), getegid() };
+	struct plan plan = make_plan(mode);
 	int pair[2], r;
 
 	*out = SPAWN_CHILD_NONE;
 	if (mode == JAIL_NS_NONE)
-		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID, EPERM, &out->missing);
+		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID | CLONE_NEWNET, EPERM, &out->missing);
 	if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_sys(e, -errno, "report pipe");
-	pid_t pid = clone_with_fallback(out, &ns, &unshare);
+	pid_t pid = clone_with_fallback(out, &plan);
 	if (pid == 0)
-		child_main(req, ns, unshare, ids, out->missing, pair[1]);
+		child_main(req, &plan, out->missing, pair[1]);
 	r = -errno;
 	(void)close(pair[1]);
 	if (pid < 0) {
@@ -231,17 +243,26 @@ int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err
 	out->pid = pid;
 	out->report_fd = pair[0];
 	/* A child that is gone already shows by its pidfd. */
-	if (req->self_jailing)
-		(void)send_setup(req, ns, unshare);
+	r = req->self_jailing ? send_setup(req, &plan) : 0;
+	if (r == 0 && req->self_jailing && req->ns.known)
+		r = spawn_send_namespaces(req->peer_fd, &req->ns);
+	if (r < 0)
+		spawn_kill(out); /* without its records it would wait for nothing */
 	return 0;
 }
 
-int spawn_send_netns(int peer_fd, int netns_fd)
+int spawn_send_namespaces(int peer_fd, const struct spawn_ns *ns)
 {
-	struct jail_netns rec = { .magic = JAIL_NETNS_MAGIC };
-	ssize_t n = fd_sendmsg(peer_fd, &rec, sizeof(rec), &netns_fd, netns_fd >= 0 ? 1 : 0);
+	struct jail_shared rec = { .magic = JAIL_SHARED_MAGIC, .has_net = ns->net >= 0, .has_mnt = ns->mnt >= 0 };
+	int fds[2];
+	unsigned n = 0;
 
-	return n < 0 ? (int)n : 0;
+	if (ns->net >= 0)
+		fds[n++] = ns->net;
+	if (ns->mnt >= 0)
+		fds[n++] = ns->mnt;
+	ssize_t r = fd_sendmsg(peer_fd, &rec, sizeof(rec), fds, n);
+	return r < 0 ? (int)r : 0;
 }
 
 /* #syscalls monitor: read */

@@ -20,10 +20,12 @@ enum {
 	SPAWN_FAILURE_MAX = 500,
 };
 
-enum spawn_netns {
-	SPAWN_NETNS_OWN,   /* a new one */
-	SPAWN_NETNS_JOIN,  /* netns_fd */
-	SPAWN_NETNS_LATER, /* second recipe: by spawn_send_netns() */
+/* Namespaces that the VM's processes share: they have nothing in them, so there is nothing to meet in. What is -1 each
+ * process makes for itself. */
+struct spawn_ns {
+	bool known; /* false, second recipe only: spawn_send_namespaces() follows */
+	int net;
+	int mnt;    /* its root is empty and read-only */
 };
 
 struct spawn_req {
@@ -32,8 +34,7 @@ struct spawn_req {
 	int exe_fd;        /* from programs_open(); borrowed */
 	char *const *argv;
 	uid_t id;          /* uid and gid, or (uid_t)-1: the monitor's own */
-	enum spawn_netns netns;
-	int netns_fd;
+	struct spawn_ns ns; /* borrowed */
 	int null_fd;                          /* becomes 0, 1 and 2; borrowed */
 	int fds[SPAWN_FDS_MAX];               /* become 3, 4, ...; the first is the channel; borrowed */
 	unsigned n_fds;
@@ -52,8 +53,8 @@ struct spawn_child {
 /* Start a process. 0 or -errno; the child's own failures before exec show as its death with SPAWN_EXIT_FAILED. */
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e) __must_check;
 
-/* The record that a SPAWN_NETNS_LATER child waits for, ahead of any frame. @netns_fd -1: it makes its own. */
-int spawn_send_netns(int peer_fd, int netns_fd) __must_check;
+/* The record that a child waits for when its namespaces were not known, ahead of any frame. */
+int spawn_send_namespaces(int peer_fd, const struct spawn_ns *ns) __must_check;
 
 /* Read what the child had to report into @c->missing and @c->failure. After its first message, and at its death. */
 void spawn_read_report(struct spawn_child *c);

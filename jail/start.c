@@ -145,8 +145,7 @@ static void start_apid(struct start *s, struct monitor_adopt *apid, char *const 
 		.exe_fd = apid->exe,
 		.argv = argv,
 		.id = s->uid_base >= 0 ? (uid_t)(s->uid_base + UIDS_SLOT_APID) : JAIL_UID_KEEP,
-		.netns = SPAWN_NETNS_LATER,
-		.netns_fd = -1,
+		.ns = { .known = false, .net = -1, .mnt = -1 },
 		.null_fd = s->null_fd,
 		.fds = { pair[0] },
 		.n_fds = 1,
@@ -178,6 +177,7 @@ static void __attribute__((noreturn)) become_monitor(struct start *s, int argc, 
 	memcpy(args + 2, argv, (size_t)argc * sizeof(*args));
 	args[1] = "cloister-apid";
 	start_apid(s, &apid, (char *const *)(uintptr_t)(args + 1));
+	(void)sched_yield(); /* apid first: it takes longer */
 	args[0] = "cloister-monitor";
 	args[1] = words;
 	monitor_adopt_write(&apid, s->monitor_end, words, sizeof(words));
@@ -237,37 +237,61 @@ static int send_start(struct start *s, struct chan *c)
 	return r;
 }
 
-/* The VM's one empty network namespace is made first: apid waits for it. */
-static int send_netns(struct start *s, struct chan *c, enum jail_ns_mode mode)
+/* The VM's processes share the network namespace and the mount namespace with the empty root that are made here: each
+ * has nothing in it. apid waits for them. */
+static int send_namespaces(struct chan *c, int net, int mnt)
 {
-	_cleanup_(fd_closep) int fd = -1;
+	struct msg_mon_namespaces m = { .has_net = net >= 0, .has_mnt = mnt >= 0 };
+	int fds[2];
+	unsigned n = 0;
 
-	if (mode == JAIL_NS_PRIVILEGED && jail_ns_unshare(CLONE_NEWNET, &s->missing) != 0)
-		fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	return chan_send(c, MSG_MON_NETNS, 0, NULL, NULL, &fd, fd >= 0 ? 1 : 0);
+	if (net >= 0)
+		fds[n++] = net;
+	if (mnt >= 0)
+		fds[n++] = mnt;
+	return chan_send(c, MSG_MON_NAMESPACES, 0, &desc_msg_mon_namespaces, &m, fds, n);
+}
+
+static bool is_missing(const struct start *s, enum jail_layer layer)
+{
+	return ((s->missing.perm | s->missing.old) >> layer & 1) != 0;
+}
+
+static int enter_namespaces(struct start *s, struct chan *c)
+{
+	_cleanup_(fd_closep) int net = -1, mnt = -1;
+	enum jail_ns_mode mode = jail_ns_mode();
+	uint64_t flags = jail_ns_flags(mode) | CLONE_NEWNET, ns = 0;
+
+	if (mode == JAIL_NS_NONE)
+		jail_ns_note(flags, EPERM, &s->missing);
+	else
+		ns = jail_ns_unshare(flags, &s->missing);
+	/* With few processors apid, which clients wait for, may be waiting for this one; see become_monitor(). */
+	(void)sched_yield();
+	/* Those of an ordinary user hang on its user namespace, which is this process's alone. */
+	if (mode == JAIL_NS_PRIVILEGED && (ns & CLONE_NEWNET) != 0)
+		net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (mode == JAIL_NS_PRIVILEGED && (ns & CLONE_NEWNS) != 0 && !JAIL_SANITIZER)
+		mnt = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	jail_pre_root(ns, &s->missing);
+	if (is_missing(s, JAIL_LAYER_ROOT))
+		fd_closep(&mnt);
+	return send_namespaces(c, net, mnt);
 }
 
 static int jail_as_vmmd(struct start *s, struct chan *c, struct err *e)
 {
-	enum jail_ns_mode mode = jail_ns_mode();
-	uint64_t flags = jail_ns_flags(mode), ns = 0;
 	struct jail_pre drop = {
 		.role = JAIL_VMMD,
 		.id = s->uid_base >= 0 ? (uid_t)s->uid_base + UIDS_SLOT_VMMD : JAIL_UID_KEEP,
 		.parent_death_signal = s->parent_death_signal,
 		.alive_fd = -1,
 	};
-	int r = send_netns(s, c, mode);
+	int r = enter_namespaces(s, c);
 
 	if (r < 0)
 		return err_sys(e, r, "the monitor is gone");
-	if (mode == JAIL_NS_USER)
-		flags |= CLONE_NEWNET;
-	if (mode == JAIL_NS_NONE)
-		jail_ns_note(flags | CLONE_NEWNET, EPERM, &s->missing);
-	else
-		ns = jail_ns_unshare(flags, &s->missing);
-	jail_pre_root(ns, &s->missing);
 	return jail_pre_drop(&drop, &s->missing, e);
 }
 

@@ -105,7 +105,7 @@ static int make_listener(const char *path)
 /* "floor-monitor CHANNEL UID_BASE SOCKET" */
 static void __attribute__((noreturn)) monitor(char **argv)
 {
-	int channel = atoi(argv[1]), base = atoi(argv[2]), pair[2], netns = -1;
+	int channel = atoi(argv[1]), base = atoi(argv[2]), pair[2], shared[2] = { -1, -1 };
 	int exe = open("/proc/self/exe", O_PATH | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct jail_missing m = { 0, 0 };
 	char *const args[] = { (char *)(uintptr_t)"floor-apid", NULL };
@@ -124,15 +124,19 @@ static void __attribute__((noreturn)) monitor(char **argv)
 		die("monitor", &e);
 	struct spawn_req req = {
 		.role = JAIL_APID, .self_jailing = true, .exe_fd = exe, .argv = args,
-		.id = base < 0 ? (uid_t)-1 : (uid_t)base + UIDS_SLOT_APID, .netns = SPAWN_NETNS_LATER, .netns_fd = -1,
+		.id = base < 0 ? (uid_t)-1 : (uid_t)base + UIDS_SLOT_APID, .ns = { .known = false, .net = -1, .mnt = -1 },
 		.null_fd = null, .fds = { pair[1], listener }, .n_fds = 2, .peer_fd = pair[0],
 	};
 	if (spawn_start(&req, &child, &e) < 0)
 		die("spawn", &e);
 	(void)close(pair[1]);
 	(void)fd_wait(channel, POLLIN, -1);
-	if (fd_recvmsg(channel, &byte, 1, &netns, 1, &n) < 0 || spawn_send_netns(pair[0], n > 0 ? netns : -1) < 0)
-		die("network namespace", NULL);
+	if (fd_recvmsg(channel, &byte, 1, shared, 2, &n) < 0)
+		die("namespaces", NULL);
+	struct spawn_ns ns = { .known = true, .net = n == 2 ? shared[0] : -1, .mnt = n == 2 ? shared[1] : -1 };
+
+	if (spawn_send_namespaces(pair[0], &ns) < 0)
+		die("namespaces", NULL);
 	/* The end of the broker is the end of all. */
 	(void)fd_wait(child.pidfd, POLLIN, -1);
 	_exit(0);
@@ -162,21 +166,21 @@ static void become_vmmd(int channel, int exe, int base)
 	char *const args[] = { (char *)(uintptr_t)"floor-vmmd", NULL };
 	struct jail_missing m = { 0, 0 };
 	enum jail_ns_mode mode = jail_ns_mode();
-	uint64_t flags = jail_ns_flags(mode), ns = 0;
+	uint64_t flags = jail_ns_flags(mode) | CLONE_NEWNET, ns = 0;
 	struct jail_pre drop = { .role = JAIL_VMMD, .id = base < 0 ? JAIL_UID_KEEP : (uid_t)base + UIDS_SLOT_VMMD, .alive_fd = -1 };
-	int netns = -1;
+	int shared[2] = { -1, -1 };
 	struct err e;
 
 	err_clear(&e);
-	if (mode == JAIL_NS_PRIVILEGED && jail_ns_unshare(CLONE_NEWNET, &m) != 0)
-		netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (fd_sendmsg(channel, "n", 1, &netns, netns >= 0 ? 1 : 0) < 0)
-		die("the monitor is gone", NULL);
-	if (mode == JAIL_NS_USER)
-		flags |= CLONE_NEWNET;
 	if (mode != JAIL_NS_NONE)
 		ns = jail_ns_unshare(flags, &m);
+	if (mode == JAIL_NS_PRIVILEGED && (ns & flags) == flags) {
+		shared[0] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+		shared[1] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	}
 	jail_pre_root(ns, &m);
+	if (fd_sendmsg(channel, "n", 1, shared, shared[1] >= 0 ? 2 : 0) < 0)
+		die("the monitor is gone", NULL);
 	if (jail_pre_drop(&drop, &m, &e) < 0)
 		die("jail", &e);
 	(void)dup3(channel, 64, O_CLOEXEC);

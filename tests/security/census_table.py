@@ -27,8 +27,8 @@ OWN_NAMESPACES = {
     CONSOLE: {"mnt", "ipc", "uts", "net", "cgroup", "pid"},
     MONITOR: set(),
 }
-# One empty network namespace a VM; everything else is each process's alone.
-SHARED_NAMESPACES = {"net"}
+# One network namespace and one mount namespace a VM, each with nothing in it; everything else is each process's alone.
+SHARED_NAMESPACES = {"net", "mnt"}
 
 JAILED = (VMMD, APID, CONSOLE)
 
@@ -83,7 +83,7 @@ OTHER_FDS = {
         ("pipe", "r"), ("pipe", "r"),            # what apid and console had to say before their exec
         ("LOG", "w"),
         ("memfd:connections", "rw"),             # the page of API connections' states
-        ("net namespace", "r"),                  # for later helpers
+        ("net namespace", "r"), ("mnt namespace", "r"),  # empty, for later helpers
         ("UIDS", "rw"),                          # the lock on the block of user ids
         ("LOCK", "rw"),                          # the API socket's lock
         ("listen", "rw"),                        # kept for apid's successor

@@ -132,7 +132,7 @@ def one_thread_each():
 
 
 @tap.test
-def namespaces_differ_from_the_hosts_and_only_the_network_is_shared():
+def namespaces_differ_from_the_hosts_and_only_the_empty_ones_are_shared():
     host = system.namespaces(os.getpid())
     seen = {}
 

@@ -146,9 +146,9 @@ static void init(struct monitor *mon)
 {
 	*mon = (struct monitor){
 		.phase = MON_INIT, .is_starter = true, .null_fd = -1, .programs = -1, .exe_apid = -1, .exe_console = -1,
-		.log_write = -1, .log_read = -1, .log_out = -1, .uid_lock = -1, .ns = { .net = -1, .mnt = -1 }, .vmmd_pidfd = -1,
-		.apid = SPAWN_CHILD_NONE, .command_fd = -1, .state_page = -1, .api = API_SOCKET_NONE, .kernel_fd = -1,
-		.initramfs_fd = -1, .memory_fd = -1,
+		.log_write = -1, .log_read = -1, .log_out = -1, .uid_lock = -1, .ns = { .net = -1, .mnt = -1 },
+		.vmmd_pidfd = -1, .apid = SPAWN_CHILD_NONE, .command_fd = -1, .state_page = -1, .api = API_SOCKET_NONE,
+		.kernel_fd = -1, .initramfs_fd = -1, .memory_fd = -1,
 	};
 	mon->start.uid_base = -1;
 	memset(mon->conns, -1, sizeof(mon->conns));

@@ -174,7 +174,7 @@ def kill_helper(v, monitor, old):
     raise vm.Failed("no successor of the console helper within 5 s")
 
 
-@scenario("the console helper is killed while the guest prints", alone=True)
+@scenario("the console helper is killed while the guest prints")
 def console_killed(t):
     with vm.Cloister() as v:
         path = os.path.join(v.folder, "serial.txt")

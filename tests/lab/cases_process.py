@@ -61,7 +61,7 @@ def statuses(t):
         v.wait_exit(0)
 
 
-@scenario("kill -9 of the started process", alone=True)
+@scenario("kill -9 of the started process")
 def kill_started(t):
     folder = os.path.join(vm.work_dir(), "killed")
     os.makedirs(folder)
@@ -166,12 +166,12 @@ def as_user(t, what, no_userns):
         shutil.rmtree(home, ignore_errors=True)
 
 
-@scenario("an ordinary user", alone=True)
+@scenario("an ordinary user")
 def ordinary_user(t):
     as_user(t, "with user namespaces", False)
 
 
-@scenario("an ordinary user without user namespaces", alone=True)
+@scenario("an ordinary user without user namespaces")
 def ordinary_user_without(t):
     knob = "/proc/sys/user/max_user_namespaces"
     with open(knob) as f:

@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The lab suite, run inside the lab host by `lab.py suite`: suite.py ASSETS.json [--skip NAME]... [--only PART]...
+"""The lab suite, run inside a lab host by `lab.py suite`: suite.py ASSETS.json [--share I/N] [--skip NAME]... [--only PART]...
 
 A scenario is a function that makes a number of checks; each check is one test. Results come in one block when a scenario
 ends, without numbers (lab.py gives those), followed by "# scenario-done NAME", so that a lab host that hangs can be
-replaced by another one that goes on where it stopped. Scenarios run two at a time unless they say `alone`.
+replaced by another one that goes on where it stopped. One at a time: a lab host has one processor (l1.py).
 """
 
 import argparse
-import concurrent.futures
 import json
 import os
 import sys
-import threading
 import time
 import traceback
 
@@ -21,12 +19,11 @@ import vm  # noqa: E402
 
 SCENARIOS = []
 ASSETS = {}
-_print = threading.Lock()
 
 
 class Scenario:
-    def __init__(self, name, fn, alone):
-        self.name, self.fn, self.alone = name, fn, alone
+    def __init__(self, name, fn):
+        self.name, self.fn = name, fn
         self.results = []
 
     def check(self, what, condition, detail=""):
@@ -53,18 +50,17 @@ class Scenario:
             self.check("runs to its end", False, traceback.format_exc())
         if not self.results:
             self.check("checks something", False)
-        with _print:
-            for word, what, detail in self.results:
-                print("%s - %s: %s" % (word, self.name, what))
-                for line in detail.splitlines():
-                    print("#   " + line)
-            print("# %s: %.1f s" % (self.name, time.monotonic() - started))
-            print("# scenario-done " + self.name, flush=True)
+        for word, what, detail in self.results:
+            print("%s - %s: %s" % (word, self.name, what))
+            for line in detail.splitlines():
+                print("#   " + line)
+        print("# %s: %.1f s" % (self.name, time.monotonic() - started))
+        print("# scenario-done " + self.name, flush=True)
 
 
-def scenario(name, alone=False):
+def scenario(name):
     def register(fn):
-        SCENARIOS.append(Scenario(name, fn, alone))
+        SCENARIOS.append(Scenario(name, fn))
         return fn
     return register
 
@@ -91,17 +87,15 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("assets")
     p.add_argument("--skip", action="append", default=[])
-    p.add_argument("--jobs", type=int, default=2)
+    p.add_argument("--share", default="0/1")
     p.add_argument("--only", action="append", default=[])
     args = p.parse_args()
     ASSETS.update(json.loads(args.assets))
     import cases_boot, cases_console, cases_process  # noqa: F401, E401: they register themselves
-    todo = [s for s in SCENARIOS if s.name not in args.skip and (not args.only or any(f in s.name for f in args.only))]
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for f in [pool.submit(s.run) for s in todo if not s.alone]:
-            f.result()
-    for s in todo:
-        if s.alone:
+    index, count = (int(x) for x in args.share.split("/"))
+    wanted = [s for s in SCENARIOS if not args.only or any(f in s.name for f in args.only)]
+    for s in wanted[index::count]:
+        if s.name not in args.skip:
             s.run()
     print("# suite-done", flush=True)
 

@@ -20,7 +20,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 @tap.test
 def started_process_keeps_pid_argv_and_name_and_loses_its_environment():
     with system.System("-v") as s:
-        s.wait_up()
+        s.wait_up()  # by apid, which does not wait for vmmd's exec to end
+        tap.poll(lambda: os.path.basename(s.exe(s.pid) or "") == "cloister-vmmd"
+                 and system.read("/proc/%d/comm" % s.pid) == "cloister\n", 5, "vmmd runs under the old name")
         cmdline = system.read("/proc/%d/cmdline" % s.pid).split("\0")[:-1]
         tap.eq(cmdline, [vmm.CLOISTER, "--api-socket", s.path, "-v"], "command line")
         tap.eq(system.read("/proc/%d/comm" % s.pid).strip(), "cloister", "comm")

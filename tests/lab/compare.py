@@ -18,14 +18,14 @@ def under_qemu(a, machine):
     argv = ["qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", "512", "-smp", "2", "-nodefaults",
             "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", a["bzimage"],
             "-initrd", a["initramfs"], "-append", CMDLINE]
-    r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
+    r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=300)
     return r.stdout
 
 
 def under_cloister(a):
     argv = [vm.PROGRAM, "--kernel", a["bzimage"], "--initramfs", a["initramfs"], "--cmdline", CMDLINE, "--cpus", "boot=2",
             "--memory", "size=512M", "--serial", "tty", "--console", "off"]
-    r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=120)
+    r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=300)
     return r.stdout
 
 
@@ -39,9 +39,13 @@ def warnings(output):
 
 def main():
     a = json.loads(sys.argv[1])
+    # Some warnings come of a processor that is busy elsewhere: --busy makes it so.
+    loops = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(2 if "--busy" in sys.argv else 0)]
     shown = {"qemu": warnings(under_qemu(a, "q35"))}
     if os.path.exists(vm.PROGRAM):
         shown["cloister"] = warnings(under_cloister(a))
+    for p in loops:
+        p.kill()
     entries = dmesg.load()
     for who, lines in shown.items():
         print("== %s: %d lines at level warning and above" % (who, len(lines)))
@@ -50,8 +54,8 @@ def main():
             print("%-10s %s" % ("listed" if listed else "UNLISTED", line))
     for e in entries:
         seen = any(e.matches(line) for line in shown["qemu"])
-        if seen != e.qemu:
-            print("entry %r says qemu: %s, but QEMU %s it" % (e.why, "yes" if e.qemu else "no", "shows" if seen else "does not show"))
+        if e.qemu != "at times" and seen != (e.qemu == "yes"):
+            print("entry %r says qemu: %s, but QEMU %s it" % (e.why, e.qemu, "shows" if seen else "does not show"))
 
 
 if __name__ == "__main__":

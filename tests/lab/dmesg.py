@@ -17,7 +17,7 @@ class Entry:
 
 
 def load(path=LIST):
-    """Blocks of lines between empty ones: `why: TEXT`, `qemu: yes|no`, then patterns, each for a whole line."""
+    """Blocks of lines between empty ones: `why: TEXT`, `qemu: yes|no|at times`, then patterns, each for a whole line."""
     entries = []
     with open(path) as f:
         text = "\n".join(line for line in f.read().splitlines() if not line.startswith("#"))
@@ -25,9 +25,9 @@ def load(path=LIST):
         if not block.strip():
             continue
         lines = block.strip("\n").splitlines()
-        if len(lines) < 3 or not lines[0].startswith("why: ") or lines[1] not in ("qemu: yes", "qemu: no"):
+        if len(lines) < 3 or not lines[0].startswith("why: ") or lines[1] not in ("qemu: yes", "qemu: no", "qemu: at times"):
             raise ValueError("dmesg_allowed.txt: bad entry %r" % block)
-        entries.append(Entry(lines[0][5:], lines[1] == "qemu: yes", lines[2:]))
+        entries.append(Entry(lines[0][5:], lines[1][6:], lines[2:]))
     return entries
 
 

@@ -129,6 +129,7 @@ def cmd_suite(args):
 
 def cmd_dmesg(args):
     argv = [sys.executable, "-B", os.path.join(assets.HERE, "compare.py"), json.dumps(assets.fill())]
+    argv += ["--busy"] if args.busy else []
     return l1.run_once(argv, 600, cwd=assets.TOP)
 
 
@@ -150,7 +151,9 @@ def main():
     u.add_argument("--hosts", type=int, default=2)
     u.add_argument("name", nargs="*")
     u.set_defaults(fn=cmd_suite)
-    sub.add_parser("dmesg-compare").set_defaults(fn=cmd_dmesg)
+    d = sub.add_parser("dmesg-compare")
+    d.add_argument("--busy", action="store_true", help="on a busy host")
+    d.set_defaults(fn=cmd_dmesg)
     sub.add_parser("assets").set_defaults(fn=cmd_assets)
     args = p.parse_args()
     try:

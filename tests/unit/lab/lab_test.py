@@ -95,13 +95,16 @@ def each_allowed_warning_has_a_reason():
 
 @tap.test
 def results_are_numbered_and_finished_scenarios_remembered():
-    relay = lab.Relay()
+    numbers = lab.Tap()
+    one, other = lab.Relay(numbers), lab.Relay(numbers)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        relay.take(b"ok - a: one\nnot ok - a: t")
-        relay.take(b"wo\n#   why\n# scenario-done a\nstray\n# suite-done\n")
-    tap.eq(out.getvalue(), "ok 1 - a: one\nnot ok 2 - a: two\n#   why\n# stray\n", "output")
-    tap.eq((relay.failed, relay.done, relay.finished), (1, ["a"], True), "what it knows")
+        one.take(b"ok - a: one\nnot ok - a: t")
+        other.take(b"ok - b: three\n# scenario-done b\n")
+        one.take(b"wo\n#   why\n# scenario-done a\nstray\n# suite-done\n")
+        one.flush()
+    tap.eq(out.getvalue(), "ok 1 - b: three\nok 2 - a: one\nnot ok 3 - a: two\n#   why\n# stray\n", "output")
+    tap.eq((numbers.failed, one.done, one.finished, other.done), (1, ["a"], True, ["b"]), "what they know")
 
 
 @tap.test

@@ -73,7 +73,8 @@ void jail_note(struct jail_missing *m, enum jail_layer layer, int err);
 void jail_post_exec(const char *name);
 
 /* Second recipe (apid): first act after exec instead of jail_post_exec(), which it includes. Waits on @chan_fd for the
- * monitor's setup record (not a proto/ frame; make the struct chan afterwards), then empties its root, drops all
+ * monitor's setup record (not a proto/ frame; make the struct chan afterwards), on the descriptor after it (closed here)
+ * for the VM's namespaces, then empties its root, drops all
  * capabilities, takes its own uid, sets the parent-death signal. *@m gets what is missing: report it to the monitor in
  * the hello. Before threads, before reading one outside byte. */
 int jail_self(int chan_fd, const char *name, struct jail_missing *m, struct err *e) __must_check;

@@ -110,7 +110,7 @@ struct jail_setup {
 };
 _Static_assert(sizeof(struct jail_setup) == 32, "no padding");
 
-/* Second record: the VM's namespaces, with their descriptors in this order. */
+/* The record on the descriptor after the channel: the VM's namespaces, with their descriptors in this order. */
 enum { JAIL_SHARED_MAGIC = 0x6e657473 };
 struct jail_shared {
 	uint32_t magic;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Second recipe: a dynamic program, already exec'ed inside its namespaces, jails itself. Its loader needed the libraries
- * that are gone afterwards. The monitor's setup record is the first thing on the channel.
+ * that are gone afterwards. The monitor's setup record is the first thing on the channel; the VM's namespaces come by a
+ * socket of their own, from whoever makes them: the starter, the first time.
  */
 #include "jail/jail_internal.h"
 
@@ -17,30 +18,32 @@ enum {
 	SHARED_MAX = 2,
 };
 
-static int read_record(int chan_fd, void *rec, size_t len, uint32_t magic, int *fds, unsigned *nfds, struct err *e)
+static int read_record(int fd, void *rec, size_t len, uint32_t magic, int *fds, unsigned max, unsigned *n, struct err *e)
 {
 	uint32_t got;
-	ssize_t n;
-	int r = fd_wait(chan_fd, POLLIN, SETUP_TIMEOUT_MS);
+	ssize_t done;
+	int r = fd_wait(fd, POLLIN, SETUP_TIMEOUT_MS);
 
 	if (r <= 0)
 		return err_sys(e, r < 0 ? r : -ETIMEDOUT, "waiting for the monitor");
-	n = fd_recvmsg(chan_fd, rec, len, fds, SHARED_MAX, nfds);
-	if (n < 0)
-		return err_sys(e, (int)n, "reading from the monitor");
+	done = fd_recvmsg(fd, rec, len, fds, max, n);
+	if (done < 0)
+		return err_sys(e, (int)done, "reading from the monitor");
 	memcpy(&got, rec, sizeof(got));
-	if ((size_t)n != len || got != magic)
+	if ((size_t)done != len || got != magic) {
+		fd_close_all(fds, *n);
 		return err_set(e, -EPROTO, "not started by the monitor");
+	}
 	return 0;
 }
 
 /* The namespaces of the VM, and the empty root. */
-static int enter(int chan_fd, struct jail_setup *s, struct jail_missing *m, struct err *e)
+static int enter(int fd, struct jail_setup *s, struct jail_missing *m, struct err *e)
 {
 	struct jail_shared rec = { 0 };
 	int fds[SHARED_MAX] = { -1, -1 };
 	unsigned n = 0;
-	int r = read_record(chan_fd, &rec, sizeof(rec), JAIL_SHARED_MAGIC, fds, &n, e);
+	int r = read_record(fd, &rec, sizeof(rec), JAIL_SHARED_MAGIC, fds, SHARED_MAX, &n, e);
 
 	if (r == 0 && n != (unsigned)rec.has_net + rec.has_mnt)
 		r = err_set(e, -EPROTO, "namespaces with %u descriptors", n);
@@ -52,20 +55,19 @@ static int enter(int chan_fd, struct jail_setup *s, struct jail_missing *m, stru
 
 int jail_self(int chan_fd, const char *name, struct jail_missing *m, struct err *e)
 {
+	_cleanup_(fd_closep) int ns_rx = chan_fd + 1;
 	struct jail_setup s = { 0 };
-	int none[SHARED_MAX];
 	unsigned n = 0;
 	int r;
 
 	jail_post_exec(name);
-	r = read_record(chan_fd, &s, sizeof(s), JAIL_SETUP_MAGIC, none, &n, e);
+	r = read_record(chan_fd, &s, sizeof(s), JAIL_SETUP_MAGIC, NULL, 0, &n, e);
 	if (r < 0)
 		return r;
-	fd_close_all(none, n);
 	*m = (struct jail_missing){ 0 };
 	if (s.unshare != 0)
 		s.ns |= jail_ns_unshare(s.unshare, m);
-	r = enter(chan_fd, &s, m, e);
+	r = enter(ns_rx, &s, m, e);
 	if (r < 0)
 		return r;
 	struct jail_pre p = {

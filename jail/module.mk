@@ -3,7 +3,7 @@
 JAIL_MONITOR := jail/monitor_ops.c jail/monitor_apid.c jail/monitor_con.c jail/monitor_vm.c jail/monitor_end.c jail/monitor_adopt.c jail/link.c \
 	jail/spawn.c jail/con_open.c jail/open_policy.c jail/api_socket.c jail/breaker.c jail/verify.c jail/jail_cgroup.c
 SRCS += $(JAIL_MONITOR) jail/jail.c jail/jail_thread.c jail/jail_pre.c jail/jail_self.c jail/jail_ns.c jail/jail_fs.c \
-	jail/jail_caps.c jail/jail_limits.c jail/jail_landlock.c jail/jail_seccomp.c jail/jail_misc.c jail/uids.c jail/programs.c
+	jail/jail_caps.c jail/jail_limits.c jail/jail_landlock.c jail/jail_seccomp.c jail/jail_misc.c jail/uids.c jail/programs.c jail/spread.c
 
 PROGS += cloister cloister-monitor
 cloister_SRCS := jail/start.c

@@ -107,14 +107,16 @@ int op_namespaces(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	struct monitor *mon = ctx;
 	unsigned i = 0;
 
-	if (mon->ns.known || m->nfds != (unsigned)n->has_net + n->has_mnt)
+	if (mon->ns_known || m->nfds != (unsigned)n->has_net + n->has_mnt)
 		return err_set(e, -EINVAL, "namespaces with %u descriptors", m->nfds);
 	if (n->has_net)
 		mon->ns.net = fd_take(&m->fds[i++]);
 	if (n->has_mnt)
 		mon->ns.mnt = fd_take(&m->fds[i++]);
-	mon->ns.known = true;
-	monitor_apid_namespaces(mon);
+	mon->ns_known = true;
+	/* The starter's child has failed to start apid. */
+	if (mon->apid.pid <= 0 && monitor_apid_spawn(mon, e) < 0)
+		end_quit(mon, 1, e);
 	return 0;
 }
 
@@ -261,8 +263,6 @@ static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, st
 		r = watch_vmmd(mon, e);
 	if (r == 0 && apid->channel >= 0)
 		r = monitor_apid_adopt(mon, apid, e);
-	else if (r == 0)
-		r = monitor_apid_spawn(mon, e);
 	if (r >= 0)
 		r = mon->exe_console = programs_open(mon->programs, "cloister-console", e);
 	fd_closep(&mon->programs);

@@ -106,6 +106,7 @@ static int spawn(struct monitor *mon, int apid_end, int our_end, struct err *e)
 		.exe_fd = mon->exe_apid,
 		.id = monitor_uid(mon, ROLE_apid_UID_SLOT),
 		.ns = mon->ns,
+		.ns_rx = -1,
 		.null_fd = mon->null_fd,
 		.fds = { apid_end },
 		.n_fds = 1,
@@ -156,8 +157,7 @@ static int attach(struct monitor *mon, int channel, struct err *e)
 		drop_apid(mon);
 		return r;
 	}
-	/* Frames follow the record that tells the namespaces. */
-	return mon->ns.known ? send_start(mon) : 0;
+	return send_start(mon);
 }
 
 int monitor_apid_adopt(struct monitor *mon, const struct monitor_adopt *a, struct err *e)
@@ -184,14 +184,6 @@ int monitor_apid_spawn(struct monitor *mon, struct err *e)
 		return attach(mon, pair[1], e);
 	fd_closep(&pair[1]);
 	return r;
-}
-
-void monitor_apid_namespaces(struct monitor *mon)
-{
-	if (!link_is_open(&mon->apid_link) || mon->apid_started)
-		return;
-	if (spawn_send_namespaces(chan_fd(mon->apid_link.chan), &mon->ns) < 0 || send_start(mon) < 0)
-		monitor_apid_kill(mon);
 }
 
 /* --- death and successor ----------------------------------------------------------------------------------------- */

@@ -184,6 +184,7 @@ static int spawn_blank(struct con *con, struct err *e)
 		.argv = argv,
 		.id = monitor_uid(mon, ROLE_console_UID_SLOT + (int)con->which),
 		.ns = mon->ns,
+		.ns_rx = -1,
 		.null_fd = mon->null_fd,
 		.fds = { pair[0], mon->log_write },
 		.n_fds = 2,

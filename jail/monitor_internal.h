@@ -99,7 +99,8 @@ struct monitor {
 	int log_write, log_read, log_out, uid_lock;
 	struct jail_missing missing, logged;
 
-	struct spawn_ns ns;         /* the VM's */
+	bool ns_known;
+	struct spawn_ns ns;         /* the VM's namespaces */
 
 	/* vmmd, our parent */
 	struct link vmmd;
@@ -168,7 +169,6 @@ void monitor_answer(struct monitor *mon, uint32_t id, int code, const struct err
 struct monitor_adopt;
 int monitor_apid_adopt(struct monitor *mon, const struct monitor_adopt *a, struct err *e) __must_check;
 int monitor_apid_spawn(struct monitor *mon, struct err *e) __must_check;
-void monitor_apid_namespaces(struct monitor *mon); /* those of the VM are known now */
 void monitor_apid_gone(struct monitor *mon);  /* its channel ended; its pidfd will follow */
 void monitor_apid_kill(struct monitor *mon);
 

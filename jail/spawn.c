@@ -36,21 +36,34 @@ struct spawn_report {
 	char failure[SPAWN_FAILURE_MAX];
 };
 
+/* What the parent knows of the new process's namespaces. */
+struct plan {
+	uint64_t ns;      /* made by clone() */
+	uint64_t unshare; /* still to be made */
+	bool may_make;
+	int ns_rx;        /* second recipe: where it reads the VM's namespaces */
+	uid_t uid;        /* the parent's: in a new user namespace without maps one's own can't be told */
+	gid_t gid;
+};
+
 /* --- in the child -------------------------------------------------------------------------------------------------- */
 
 /* Descriptors 0 .. 2+n become the given ones, report and program follow close-on-exec, everything else is closed. The
  * sources are first moved out of the way, so that none is overwritten before its turn.
  * #syscalls monitor: fcntl(F_DUPFD) dup3 close_range
  */
-static int place_fds(const struct spawn_req *req, int *report_fd, int *exe_fd)
+static int place_fds(const struct spawn_req *req, int ns_rx, int *report_fd, int *exe_fd)
 {
-	int from[3 + SPAWN_FDS_MAX + 2];
+	int from[3 + SPAWN_FDS_MAX + 3];
 	int n = 0;
 
 	for (int i = 0; i < 3; i++)
 		from[n++] = req->null_fd;
-	for (unsigned i = 0; i < req->n_fds; i++)
+	for (unsigned i = 0; i < req->n_fds; i++) {
 		from[n++] = req->fds[i];
+		if (i == 0 && ns_rx >= 0)
+			from[n++] = ns_rx;
+	}
 	from[n++] = *report_fd;
 	from[n++] = req->exe_fd;
 	for (int i = 0; i < n; i++) {
@@ -99,8 +112,7 @@ static void report(int fd, const struct spawn_report *r)
 }
 
 /* #syscalls monitor: execveat(arg4=AT_EMPTY_PATH) -- a descriptor, never a name */
-static int child_run(const struct spawn_req *req, uint64_t ns, bool may_make, struct spawn_report *rep, int *report_fd,
-		     struct err *e)
+static int child_run(const struct spawn_req *req, struct plan *p, struct spawn_report *rep, int *report_fd, struct err *e)
 {
 	struct jail_pre drop = {
 		.role = req->role,
@@ -112,12 +124,12 @@ static int child_run(const struct spawn_req *req, uint64_t ns, bool may_make, st
 
 	jail_pre_process();
 	if (req->self_jailing)
-		r = keep_caps_over_exec(ns, e);
+		r = keep_caps_over_exec(p->ns, e);
 	else
-		jail_pre_enter(req->ns.net, req->ns.mnt, &ns, may_make, &rep->missing);
+		jail_pre_enter(req->ns.net, req->ns.mnt, &p->ns, p->may_make, &rep->missing);
 	if (r < 0)
 		return r;
-	r = place_fds(req, report_fd, &exe_fd);
+	r = place_fds(req, p->ns_rx, report_fd, &exe_fd);
 	if (r < 0)
 		return err_sys(e, r, "placing descriptors");
 	if (req->self_jailing)
@@ -131,15 +143,6 @@ static int child_run(const struct spawn_req *req, uint64_t ns, bool may_make, st
 	(void)syscall(SYS_execveat, exe_fd, "", req->argv, no_env, AT_EMPTY_PATH);
 	return err_sys(e, -errno, "cannot run \"%s\"", req->argv[0]);
 }
-
-/* What the parent knows of the new process's namespaces. */
-struct plan {
-	uint64_t ns;      /* made by clone() */
-	uint64_t unshare; /* still to be made */
-	bool may_make;
-	uid_t uid;        /* the parent's: in a new user namespace without maps one's own can't be told */
-	gid_t gid;
-};
 
 /* #syscalls monitor: prctl(PR_SET_DUMPABLE) */
 static void __attribute__((noreturn)) child_main(const struct spawn_req *req, struct plan *p, struct jail_missing missing,
@@ -161,7 +164,7 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, st
 	if (p->unshare != 0 && !req->self_jailing)
 		p->ns |= jail_ns_unshare(p->unshare, &rep.missing);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)child_run(req, p->ns, p->may_make, &rep, &report_fd, &e);
+	(void)child_run(req, p, &rep, &report_fd, &e);
 	(void)err_join(&e, rep.failure, sizeof(rep.failure));
 	report(report_fd, &rep);
 	_exit(SPAWN_EXIT_FAILED);
@@ -195,7 +198,7 @@ static pid_t clone_with_fallback(struct spawn_child *out, struct plan *p)
  */
 static struct plan make_plan(enum jail_ns_mode mode)
 {
-	struct plan p = { .may_make = mode != JAIL_NS_NONE, .uid = geteuid(), .gid = getegid() };
+	struct plan p = { .may_make = mode != JAIL_NS_NONE, .ns_rx = -1, .uid = geteuid(), .gid = getegid() };
 
 	if (p.may_make)
 		p.ns = jail_ns_flags(mode) | CLONE_NEWPID;
@@ -218,40 +221,70 @@ static int send_setup(const struct spawn_req *req, const struct plan *p)
 	return n < 0 ? (int)n : 0;
 }
 
+/* A pair whose one end the process reads later, with everything in it already. */
+static int queue_namespaces(const struct spawn_ns *ns, int *rx)
+{
+	int pair[2];
+	int r = fd_socketpair(SOCK_SEQPACKET, pair);
+
+	if (r < 0)
+		return r;
+	r = spawn_send_namespaces(pair[1], ns);
+	fd_closep(&pair[1]);
+	if (r < 0)
+		fd_closep(&pair[0]);
+	*rx = pair[0];
+	return r;
+}
+
 /* #syscalls monitor: pipe2 close */
+static int start(const struct spawn_req *req, struct plan *plan, struct spawn_child *out)
+{
+	int pair[2], r;
+
+	if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	pid_t pid = clone_with_fallback(out, plan);
+	if (pid == 0)
+		child_main(req, plan, out->missing, pair[1]);
+	r = -errno;
+	fd_closep(&pair[1]);
+	if (pid < 0) {
+		fd_closep(&pair[0]);
+		return r;
+	}
+	out->pid = pid;
+	out->report_fd = pair[0];
+	return 0;
+}
+
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
 {
 	enum jail_ns_mode mode = jail_ns_mode();
 	struct plan plan = make_plan(mode);
-	int pair[2], r;
+	_cleanup_(fd_closep) int own_rx = -1;
+	int r = 0;
 
 	*out = SPAWN_CHILD_NONE;
 	if (mode == JAIL_NS_NONE)
 		jail_ns_note(jail_ns_flags(mode) | CLONE_NEWPID | CLONE_NEWNET, EPERM, &out->missing);
-	if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
-		return err_sys(e, -errno, "report pipe");
-	pid_t pid = clone_with_fallback(out, &plan);
-	if (pid == 0)
-		child_main(req, &plan, out->missing, pair[1]);
-	r = -errno;
-	(void)close(pair[1]);
-	if (pid < 0) {
-		(void)close(pair[0]);
+	if (req->self_jailing && req->ns_rx < 0)
+		r = queue_namespaces(&req->ns, &own_rx);
+	if (req->self_jailing)
+		plan.ns_rx = req->ns_rx >= 0 ? req->ns_rx : own_rx;
+	if (r == 0)
+		r = start(req, &plan, out);
+	if (r < 0) {
 		*out = SPAWN_CHILD_NONE;
 		return err_sys(e, r, "cannot start \"%s\"", req->argv[0]);
 	}
-	out->pid = pid;
-	out->report_fd = pair[0];
-	/* A child that is gone already shows by its pidfd. */
-	r = req->self_jailing ? send_setup(req, &plan) : 0;
-	if (r == 0 && req->self_jailing && req->ns.known)
-		r = spawn_send_namespaces(req->peer_fd, &req->ns);
-	if (r < 0)
-		spawn_kill(out); /* without its records it would wait for nothing */
+	/* Without its record it would wait for nothing. */
+	if (req->self_jailing && send_setup(req, &plan) < 0)
+		spawn_kill(out);
 	return 0;
 }
 
-int spawn_send_namespaces(int peer_fd, const struct spawn_ns *ns)
+int spawn_send_namespaces(int fd, const struct spawn_ns *ns)
 {
 	struct jail_shared rec = { .magic = JAIL_SHARED_MAGIC, .has_net = ns->net >= 0, .has_mnt = ns->mnt >= 0 };
 	int fds[2];
@@ -261,7 +294,7 @@ int spawn_send_namespaces(int peer_fd, const struct spawn_ns *ns)
 		fds[n++] = ns->net;
 	if (ns->mnt >= 0)
 		fds[n++] = ns->mnt;
-	ssize_t r = fd_sendmsg(peer_fd, &rec, sizeof(rec), fds, n);
+	ssize_t r = fd_sendmsg(fd, &rec, sizeof(rec), fds, n);
 	return r < 0 ? (int)r : 0;
 }
 

@@ -23,9 +23,8 @@ enum {
 /* Namespaces that the VM's processes share: they have nothing in them, so there is nothing to meet in. What is -1 each
  * process makes for itself. */
 struct spawn_ns {
-	bool known; /* false, second recipe only: spawn_send_namespaces() follows */
 	int net;
-	int mnt;    /* its root is empty and read-only */
+	int mnt; /* its root is empty and read-only */
 };
 
 struct spawn_req {
@@ -35,8 +34,10 @@ struct spawn_req {
 	char *const *argv;
 	uid_t id;          /* uid and gid, or (uid_t)-1: the monitor's own */
 	struct spawn_ns ns; /* borrowed */
+	int ns_rx;          /* second recipe: where they come from, later; -1: take @ns. Borrowed */
 	int null_fd;                          /* becomes 0, 1 and 2; borrowed */
-	int fds[SPAWN_FDS_MAX];               /* become 3, 4, ...; the first is the channel; borrowed */
+	int fds[SPAWN_FDS_MAX];               /* become 3, 4, ... (second recipe: 3, 5, ...); the first is the channel;
+					       * borrowed */
 	unsigned n_fds;
 	int peer_fd;                          /* the channel's other end, the monitor's; borrowed */
 };
@@ -53,8 +54,8 @@ struct spawn_child {
 /* Start a process. 0 or -errno; the child's own failures before exec show as its death with SPAWN_EXIT_FAILED. */
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e) __must_check;
 
-/* The record that a child waits for when its namespaces were not known, ahead of any frame. */
-int spawn_send_namespaces(int peer_fd, const struct spawn_ns *ns) __must_check;
+/* What a process made with @ns_rx waits for, at the other end of it. */
+int spawn_send_namespaces(int fd, const struct spawn_ns *ns) __must_check;
 
 /* Read what the child had to report into @c->missing and @c->failure. After its first message, and at its death. */
 void spawn_read_report(struct spawn_child *c);

@@ -30,6 +30,7 @@
 #include "jail/jail_internal.h"
 #include "jail/monitor_adopt.h"
 #include "jail/programs.h"
+#include "jail/spread.h"
 #include "jail/uids.h"
 #include "proto/chan.h"
 #include "proto/msg.h"
@@ -40,6 +41,7 @@ enum {
 	FD_LOG = 4,
 	FD_EXE = 5,      /* these two end with exec */
 	FD_STDERR = 6,
+	TURN_TIMEOUT_MS = 2000,
 };
 
 struct start {
@@ -51,6 +53,8 @@ struct start {
 	int uid_lock, programs, vmmd_exe;
 	int vmmd_end, monitor_end;   /* channel */
 	int log_write, log_read;
+	pid_t monitor_pid;
+	int ns_tx, ns_rx; /* the VM's namespaces on their way from this process to apid */
 	int null_fd;
 };
 
@@ -122,6 +126,11 @@ static int prepare(struct start *s, struct err *e)
 		return err_sys(e, r, "socketpair");
 	s->log_write = pair[0];
 	s->log_read = pair[1];
+	r = fd_socketpair(SOCK_SEQPACKET, pair);
+	if (r < 0)
+		return err_sys(e, r, "socketpair");
+	s->ns_tx = pair[0];
+	s->ns_rx = pair[1];
 	claim_uids(s);
 	return 0;
 }
@@ -145,7 +154,8 @@ static void start_apid(struct start *s, struct monitor_adopt *apid, char *const 
 		.exe_fd = apid->exe,
 		.argv = argv,
 		.id = s->uid_base >= 0 ? (uid_t)(s->uid_base + UIDS_SLOT_APID) : JAIL_UID_KEEP,
-		.ns = { .known = false, .net = -1, .mnt = -1 },
+		.ns = { .net = -1, .mnt = -1 },
+		.ns_rx = s->ns_rx,
 		.null_fd = s->null_fd,
 		.fds = { pair[0] },
 		.n_fds = 1,
@@ -177,7 +187,9 @@ static void __attribute__((noreturn)) become_monitor(struct start *s, int argc, 
 	memcpy(args + 2, argv, (size_t)argc * sizeof(*args));
 	args[1] = "cloister-apid";
 	start_apid(s, &apid, (char *const *)(uintptr_t)(args + 1));
-	(void)sched_yield(); /* apid first: it takes longer */
+	/* With a processor to spare this exec runs beside apid's; else apid comes first, as it takes longer. */
+	if (spread_width() <= 2)
+		(void)fd_wait(s->monitor_end, POLLIN, TURN_TIMEOUT_MS);
 	args[0] = "cloister-monitor";
 	args[1] = words;
 	monitor_adopt_write(&apid, s->monitor_end, words, sizeof(words));
@@ -195,8 +207,8 @@ static void __attribute__((noreturn)) become_monitor(struct start *s, int argc, 
 static int place_fds(struct start *s)
 {
 	int from[] = { s->null_fd, s->null_fd, s->null_fd, s->vmmd_end, s->log_write, s->vmmd_exe, STDERR_FILENO };
-	/* The monitor gets these with MON_START. */
-	int *later[] = { &s->log_read, &s->uid_lock };
+	/* Sent away before exec. */
+	int *later[] = { &s->log_read, &s->uid_lock, &s->ns_tx };
 
 	for (size_t i = 0; i < nitems(from); i++) {
 		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 64);
@@ -238,17 +250,22 @@ static int send_start(struct start *s, struct chan *c)
 }
 
 /* The VM's processes share the network namespace and the mount namespace with the empty root that are made here: each
- * has nothing in it. apid waits for them. */
-static int send_namespaces(struct chan *c, int net, int mnt)
+ * has nothing in it. apid, which waits for them, gets them directly. */
+static int send_namespaces(struct start *s, struct chan *c, const struct spawn_ns *ns)
 {
-	struct msg_mon_namespaces m = { .has_net = net >= 0, .has_mnt = mnt >= 0 };
+	struct msg_mon_namespaces m = { .has_net = ns->net >= 0, .has_mnt = ns->mnt >= 0 };
 	int fds[2];
 	unsigned n = 0;
 
-	if (net >= 0)
-		fds[n++] = net;
-	if (mnt >= 0)
-		fds[n++] = mnt;
+	if (ns->net >= 0)
+		fds[n++] = ns->net;
+	if (ns->mnt >= 0)
+		fds[n++] = ns->mnt;
+	/* An apid that is gone is the monitor's business. */
+	(void)!spawn_send_namespaces(s->ns_tx, ns);
+	int r = send_start(s, c);
+	if (r < 0)
+		return r;
 	return chan_send(c, MSG_MON_NAMESPACES, 0, &desc_msg_mon_namespaces, &m, fds, n);
 }
 
@@ -259,7 +276,7 @@ static bool is_missing(const struct start *s, enum jail_layer layer)
 
 static int enter_namespaces(struct start *s, struct chan *c)
 {
-	_cleanup_(fd_closep) int net = -1, mnt = -1;
+	struct spawn_ns shared = { .net = -1, .mnt = -1 };
 	enum jail_ns_mode mode = jail_ns_mode();
 	uint64_t flags = jail_ns_flags(mode) | CLONE_NEWNET, ns = 0;
 
@@ -267,17 +284,22 @@ static int enter_namespaces(struct start *s, struct chan *c)
 		jail_ns_note(flags, EPERM, &s->missing);
 	else
 		ns = jail_ns_unshare(flags, &s->missing);
-	/* With few processors apid, which clients wait for, may be waiting for this one; see become_monitor(). */
-	(void)sched_yield();
 	/* Those of an ordinary user hang on its user namespace, which is this process's alone. */
 	if (mode == JAIL_NS_PRIVILEGED && (ns & CLONE_NEWNET) != 0)
-		net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+		shared.net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (mode == JAIL_NS_PRIVILEGED && (ns & CLONE_NEWNS) != 0 && !JAIL_SANITIZER)
-		mnt = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		shared.mnt = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	jail_pre_root(ns, &s->missing);
 	if (is_missing(s, JAIL_LAYER_ROOT))
-		fd_closep(&mnt);
-	return send_namespaces(c, net, mnt);
+		fd_closep(&shared.mnt);
+	/* apid is on its way on another processor; this one is the monitor's now, vmmd has time. */
+	spread_pull(s->monitor_pid);
+	int r = send_namespaces(s, c, &shared);
+	spread_release(s->monitor_pid);
+	fd_closep(&shared.net);
+	fd_closep(&shared.mnt);
+	(void)sched_yield();
+	return r;
 }
 
 static int jail_as_vmmd(struct start *s, struct chan *c, struct err *e)
@@ -317,17 +339,12 @@ static void __attribute__((noreturn)) become_vmmd(struct start *s, char *const *
 		fail(STDERR_FILENO, &e);
 	}
 	c = chan_new(FD_CHANNEL, CHAN_MONITOR_MAX, CHAN_MONITOR_MAX);
-	r = c == NULL ? -ENOMEM : send_start(s, c);
-	if (r < 0)
-		(void)err_sys(&e, r, "the monitor is gone");
-	else
-		r = jail_as_vmmd(s, c, &e);
+	r = c == NULL ? err_sys(&e, -ENOMEM, "channel to the monitor") : jail_as_vmmd(s, c, &e);
 	jailed = (struct msg_mon_jailed){ .missing_perm = s->missing.perm, .missing_old = s->missing.old };
-	if (r == 0) {
+	if (r == 0)
 		r = chan_send(c, MSG_MON_JAILED, 0, &desc_msg_mon_jailed, &jailed, NULL, 0);
-		if (r < 0)
-			(void)err_sys(&e, r, "the monitor is gone");
-	}
+	if (r == -EPIPE)
+		_exit(1); /* the other half is gone and has said why */
 	if (r == 0) {
 		(void)close_range(FD_STDERR + 1, ~0U, 0);
 		(void)syscall(SYS_execveat, FD_EXE, "", argv, no_env, AT_EMPTY_PATH);
@@ -346,6 +363,8 @@ int main(int argc, char **argv)
 		.monitor_end = -1,
 		.log_write = -1,
 		.log_read = -1,
+		.ns_tx = -1,
+		.ns_rx = -1,
 		.null_fd = -1,
 	};
 	struct err e;
@@ -361,6 +380,9 @@ int main(int argc, char **argv)
 		(void)err_sys(&e, -errno, "cannot start the monitor");
 		fail(STDERR_FILENO, &e);
 	}
+	s.monitor_pid = pid;
+	if (pid > 0)
+		spread_away(pid);
 	if (pid == 0)
 		become_monitor(&s, argc, argv);
 	become_vmmd(&s, argv);

@@ -34,7 +34,7 @@
 	(CAP_BIT(SYS_ADMIN) | CAP_BIT(SETUID) | CAP_BIT(SETGID) | CAP_BIT(SETPCAP) | CAP_BIT(NET_ADMIN) | \
 	 CAP_BIT(SYS_CHROOT) | CAP_BIT(KILL) | CAP_BIT(CHOWN) | CAP_BIT(BPF) | CAP_BIT(DAC_OVERRIDE))
 
-enum { FD_CHANNEL = 3, FD_EXE = 4, FD_LISTEN = 4 };
+enum { FD_CHANNEL = 3, FD_EXE = 4, FD_LISTEN = 5 };
 
 static const struct jail_limits keep = { JAIL_KEEP, JAIL_KEEP, JAIL_KEEP, JAIL_KEEP };
 static char *const no_env[] = { NULL };
@@ -105,7 +105,7 @@ static int make_listener(const char *path)
 /* "floor-monitor CHANNEL UID_BASE SOCKET" */
 static void __attribute__((noreturn)) monitor(char **argv)
 {
-	int channel = atoi(argv[1]), base = atoi(argv[2]), pair[2], shared[2] = { -1, -1 };
+	int channel = atoi(argv[1]), base = atoi(argv[2]), pair[2], namespaces[2], shared[2] = { -1, -1 };
 	int exe = open("/proc/self/exe", O_PATH | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct jail_missing m = { 0, 0 };
 	char *const args[] = { (char *)(uintptr_t)"floor-apid", NULL };
@@ -120,11 +120,12 @@ static void __attribute__((noreturn)) monitor(char **argv)
 
 	jail_caps_cut_bounding(MONITOR_CAPS, &m);
 	if (jail_caps_reduce(MONITOR_CAPS) < 0 || jail_misc_harden(&m, &e) < 0 ||
-	    jail_seccomp_install(JAIL_MONITOR, false, &m, &e) < 0 || fd_socketpair(SOCK_SEQPACKET, pair) < 0)
+	    jail_seccomp_install(JAIL_MONITOR, false, &m, &e) < 0 || fd_socketpair(SOCK_SEQPACKET, pair) < 0 ||
+	    fd_socketpair(SOCK_SEQPACKET, namespaces) < 0)
 		die("monitor", &e);
 	struct spawn_req req = {
 		.role = JAIL_APID, .self_jailing = true, .exe_fd = exe, .argv = args,
-		.id = base < 0 ? (uid_t)-1 : (uid_t)base + UIDS_SLOT_APID, .ns = { .known = false, .net = -1, .mnt = -1 },
+		.id = base < 0 ? (uid_t)-1 : (uid_t)base + UIDS_SLOT_APID, .ns = { .net = -1, .mnt = -1 }, .ns_rx = namespaces[1],
 		.null_fd = null, .fds = { pair[1], listener }, .n_fds = 2, .peer_fd = pair[0],
 	};
 	if (spawn_start(&req, &child, &e) < 0)
@@ -133,9 +134,9 @@ static void __attribute__((noreturn)) monitor(char **argv)
 	(void)fd_wait(channel, POLLIN, -1);
 	if (fd_recvmsg(channel, &byte, 1, shared, 2, &n) < 0)
 		die("namespaces", NULL);
-	struct spawn_ns ns = { .known = true, .net = n == 2 ? shared[0] : -1, .mnt = n == 2 ? shared[1] : -1 };
+	struct spawn_ns ns = { .net = n == 2 ? shared[0] : -1, .mnt = n == 2 ? shared[1] : -1 };
 
-	if (spawn_send_namespaces(pair[0], &ns) < 0)
+	if (spawn_send_namespaces(namespaces[0], &ns) < 0)
 		die("namespaces", NULL);
 	/* The end of the broker is the end of all. */
 	(void)fd_wait(child.pidfd, POLLIN, -1);

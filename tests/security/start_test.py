@@ -54,6 +54,7 @@ def inherited_descriptors_stay_with_the_monitor():
     os.close(w)
     try:
         tap.poll(lambda: os.path.exists(path + "/s"), 5, "the API socket")
+        tap.poll(lambda: os.path.basename(system.System.exe(p.pid)) == "cloister-vmmd", 5, "vmmd")  # starts beside apid
         monitor = system.children(p.pid)[0]
         have = {pid: [os.readlink("/proc/%d/fd/%s" % (pid, n)) for n in os.listdir("/proc/%d/fd" % pid)]
                 for pid in [p.pid, monitor] + system.children(monitor)}

@@ -63,6 +63,11 @@ static bool has_words(const char *list, size_t list_len, const char *words)
 	return true;
 }
 
+static bool is_octal(const char *p)
+{
+	return p[0] >= '0' && p[0] <= '3' && p[1] >= '0' && p[1] <= '7' && p[2] >= '0' && p[2] <= '7';
+}
+
 /* Undo the kernel's \ooo for blanks in names. */
 static bool unescape(const char *p, size_t n, char *out, size_t cap)
 {
@@ -71,7 +76,7 @@ static bool unescape(const char *p, size_t n, char *out, size_t cap)
 	for (size_t i = 0; i < n; k++) {
 		if (k + 1 >= cap)
 			return false;
-		if (p[i] == '\\' && i + 3 < n) {
+		if (p[i] == '\\' && i + 3 < n && is_octal(p + i + 1)) {
 			out[k] = (char)((p[i + 1] - '0') << 6 | (p[i + 2] - '0') << 3 | (p[i + 3] - '0'));
 			i += 4;
 		} else {

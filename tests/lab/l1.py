@@ -9,6 +9,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -48,12 +49,29 @@ MEMORY_MIB = 2800
 CPUS = 1
 
 
+_alive = set()
+
+
+def _on_signal(number, _frame):
+    for host in list(_alive):
+        host.close()
+    os._exit(128 + number)
+
+
+def end_with_us():
+    """Whoever ends this program ends its emulators: for the programs that start lab hosts."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _on_signal)
+
+
 class L1:
     def __init__(self, paths, memory_mib=MEMORY_MIB, cpus=CPUS):
         self.folder = tempfile.mkdtemp(prefix="cloister-lab.")
         self.console = os.path.join(self.folder, "console")
         self.socket = None
         self.inbuf = b""
+        self.stderr = open(os.path.join(self.folder, "qemu.stderr"), "wb")
+        _alive.add(self)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(os.path.join(self.folder, "channel"))
         listener.listen(1)
@@ -66,7 +84,6 @@ class L1:
                 "-device", "virtio-serial-pci", "-chardev", "socket,id=ch,path=" + os.path.join(self.folder, "channel"),
                 "-device", "virtserialport,chardev=ch,name=cloister.lab",
                 "-virtfs", "local,path=/,mount_tag=host,security_model=passthrough,readonly=on,multidevs=remap"]
-        self.stderr = open(os.path.join(self.folder, "qemu.stderr"), "wb")
         try:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr)
             self.wait_up(listener)
@@ -142,6 +159,7 @@ class L1:
             self.socket.close()
         self.stderr.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        _alive.discard(self)
 
     def __enter__(self):
         return self

@@ -156,6 +156,7 @@ def main():
     d.set_defaults(fn=cmd_dmesg)
     sub.add_parser("assets").set_defaults(fn=cmd_assets)
     args = p.parse_args()
+    l1.end_with_us()
     try:
         return args.fn(args)
     except (assets.AssetError, l1.Hung, l1.TimeLimit) as e:

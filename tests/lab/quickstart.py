@@ -156,6 +156,7 @@ def main():
     p.add_argument("--lab", action="store_true", help="use the lab even if the machine could do without")
     p.add_argument("--here", nargs=2, metavar=("KERNEL", "INITRAMFS"), help="take the tour in this very machine")
     args = p.parse_args()
+    l1.end_with_us()
     try:
         if args.here:
             tour(*args.here)

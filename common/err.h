@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Error chains: what people read about a failure, inner specific, outer general (STYLE: nothing said twice).
+ * Error chains: what people read about a failure, inner specific, outer general, nothing said twice.
  *
  * A chain is a bounded value (no allocation), safe to copy with '=' and to send to another process. Link 0 is
  * the outermost. Functions take "struct err *e"; NULL means that the caller does not want the text. Every
@@ -63,7 +63,7 @@ int err_push_inner_first(struct err *e, int code, const char *text, size_t len);
 /* "outer: inner: root" into @buf, always terminated. Returns the length without the terminator. */
 size_t err_join(const struct err *e, char *buf, size_t cap);
 
-/* The block that ends a run with status 1 on stderr (api.md 3.8), terminated; returns its length. */
+/* The block that ends a run with status 1 on stderr, terminated; returns its length. */
 size_t err_exit_block(const struct err *e, char *buf, size_t cap);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Guest memory, reached only through these accessors (STYLE 7). No pointer into guest memory leaves gmem.c but
+ * Guest memory, reached only through these accessors. No pointer into guest memory leaves gmem.c but
  * through gmem_iov(), for a system call. Every copy ends with a compiler barrier so that nobody reads the source
  * again. Callers validate the copy.
  */

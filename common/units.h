@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Sizes as people write them on the command line (api.md 3.5): decimal u64 with optional K, M, G. */
+/* Sizes as people write them on the command line: decimal u64 with optional K, M, G. */
 #ifndef COMMON_UNITS_H
 #define COMMON_UNITS_H
 

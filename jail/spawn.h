@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Making a jailed process (DESIGN: two recipes, one jail library). Spawning makes it and nothing else: it has a channel
+ * Making a jailed process. Spawning makes it and nothing else: it has a channel
  * to the monitor and no power. What it is to work on is handed over later, so that a pool of blank processes, parked
  * ahead of need, can stand between the two operations.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The started process (DESIGN 1.1). Clients look for vCPU threads, signals, cgroup and exit status at the PID that they
+ * The started process. Clients look for vCPU threads, signals, cgroup and exit status at the PID that they
  * exec'ed, so this process becomes vmmd, and its child becomes the monitor:
  *
  *	cloister ──fork──► cloister-monitor      keeps the privilege, the inherited descriptors, the cwd

@@ -128,27 +128,6 @@ int err_sys(struct err *e, int code, const char *fmt, ...)
 	return sane_code(code);
 }
 
-int err_push_inner_first(struct err *e, int code, const char *text, size_t len)
-{
-	size_t cap;
-	char *p;
-
-	if (e == NULL)
-		return 0;
-	if (e->n == ERR_LINKS_MAX)
-		return -ENOSPC;
-	p = link_room(e, &cap);
-	if (cap == 0)
-		return -ENOSPC;
-	len = strnlen(text, len);
-	if (len >= cap)
-		len = str_utf8_cut(text, cap - 1);
-	memcpy(p, text, len);
-	p[len] = '\0';
-	link_commit(e, code, len);
-	return 0;
-}
-
 unsigned err_count(const struct err *e)
 {
 	return e != NULL ? e->n : 0;

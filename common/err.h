@@ -56,10 +56,6 @@ const char *err_text(const struct err *e, unsigned i);
 /* Code of link @i, 0 beyond the end. */
 int err_code(const struct err *e, unsigned i);
 
-/* Add @len bytes of @text, up to the first NUL, as a new outer link: for decoders, which receive the links innermost
- * first. A @code that is no negative errno becomes -EIO. 0, or -ENOSPC when the chain is full (nothing changed). */
-int err_push_inner_first(struct err *e, int code, const char *text, size_t len);
-
 /* "outer: inner: root" into @buf, always terminated. Returns the length without the terminator. */
 size_t err_join(const struct err *e, char *buf, size_t cap);
 

@@ -56,11 +56,6 @@ size_t str_utf8_cut(const char *p, size_t len)
 	return wants > len - lead + 1 ? lead - 1 : len;
 }
 
-bool str_starts(const char *s, const char *prefix)
-{
-	return strncmp(s, prefix, strlen(prefix)) == 0;
-}
-
 bool str_fmt(char *buf, size_t cap, const char *fmt, ...)
 {
 	va_list ap;

@@ -18,8 +18,6 @@ bool str_is_utf8(const char *p, size_t len);
 /* The largest length up to @len that does not end inside a UTF-8 sequence: where to cut text that must stay valid. */
 size_t str_utf8_cut(const char *p, size_t len);
 
-bool str_starts(const char *s, const char *prefix);
-
 /* snprintf into @buf, always terminated; true if all of it fitted. */
 bool str_fmt(char *buf, size_t cap, const char *fmt, ...) __printf(3, 4);
 

@@ -195,29 +195,6 @@ static void sys_with_long_text_stays_bounded(void **state)
 	assert_non_null(strstr(text, ": No such file or directory"));
 }
 
-static void push_copies_links_innermost_first(void **state)
-{
-	struct err e = { .n = 0 };
-
-	(void)state;
-	assert_int_equal(err_push_inner_first(&e, -ENOENT, "rootXX", 4), 0);
-	assert_int_equal(err_push_inner_first(&e, 17, "a\0b", 3), 0);
-	assert_string_equal(err_text(&e, 1), "root");
-	assert_string_equal(err_text(&e, 0), "a");
-	assert_int_equal(err_code(&e, 0), -EIO);
-}
-
-static void push_into_a_full_chain_changes_nothing(void **state)
-{
-	struct err e = { .n = 0 };
-
-	(void)state;
-	for (int i = 0; i < ERR_LINKS_MAX; i++)
-		assert_int_equal(err_push_inner_first(&e, -EIO, "x", 1), 0);
-	assert_int_equal(err_push_inner_first(&e, -ENOENT, "y", 1), -ENOSPC);
-	assert_string_equal(err_text(&e, 0), "x");
-}
-
 static void copy_by_assignment_is_independent(void **state)
 {
 	struct err a = { .n = 0 }, b;
@@ -286,8 +263,6 @@ int main(void)
 		cmocka_unit_test(cut_text_stays_utf8),
 		cmocka_unit_test(exhausted_text_leaves_empty_links_with_codes),
 		cmocka_unit_test(sys_with_long_text_stays_bounded),
-		cmocka_unit_test(push_copies_links_innermost_first),
-		cmocka_unit_test(push_into_a_full_chain_changes_nothing),
 		cmocka_unit_test(copy_by_assignment_is_independent),
 		cmocka_unit_test(join_is_cut_and_terminated),
 		cmocka_unit_test(exit_block_of_one_link),

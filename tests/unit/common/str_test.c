@@ -120,14 +120,6 @@ static void utf8_cut_leaves_garbage_alone(void **state)
 	assert_int_equal(str_utf8_cut("", 0), 0);
 }
 
-static void starts_compares_whole_prefixes(void **state)
-{
-	(void)state;
-	assert_true(str_starts("path=/x", "path="));
-	assert_true(str_starts("x", ""));
-	assert_false(str_starts("pat", "path="));
-}
-
 static void fmt_tells_when_it_cut(void **state)
 {
 	char buf[4];
@@ -149,7 +141,6 @@ int main(void)
 		cmocka_unit_test(utf8_refuses_overlong_surrogate_and_cut_forms),
 		cmocka_unit_test(utf8_cut_never_splits_a_sequence),
 		cmocka_unit_test(utf8_cut_leaves_garbage_alone),
-		cmocka_unit_test(starts_compares_whole_prefixes),
 		cmocka_unit_test(fmt_tells_when_it_cut),
 	};
 

@@ -29,6 +29,16 @@ enum jail_role {
 	JAIL_VMMD, /* its control thread, which is the process's boundary */
 	JAIL_VCPU, /* on top of JAIL_VMMD, in vCPU threads */
 	JAIL_CONSOLE,
+	/* devices, jailed and alone (devices/common/vdevice.h) */
+	JAIL_BLK,
+	JAIL_BLK_ALONE,
+	JAIL_NET,
+	JAIL_NET_ALONE,
+	JAIL_RNG,
+	JAIL_RNG_ALONE,
+	JAIL_VCONSOLE,
+	JAIL_VCONSOLE_ALONE,
+	JAIL_TAP,
 	JAIL_ROLES,
 };
 

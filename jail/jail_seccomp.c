@@ -9,8 +9,17 @@
 #include <unistd.h>
 
 #include "policy_apid.h"
+#include "policy_blk.h"
+#include "policy_blk_alone.h"
 #include "policy_console.h"
 #include "policy_monitor.h"
+#include "policy_net.h"
+#include "policy_net_alone.h"
+#include "policy_rng.h"
+#include "policy_rng_alone.h"
+#include "policy_tap.h"
+#include "policy_vconsole.h"
+#include "policy_vconsole_alone.h"
 #include "policy_vcpu.h"
 #include "policy_vmmd.h"
 
@@ -22,6 +31,15 @@ static const struct {
 	[JAIL_MONITOR] = FILTER(policy_monitor), [JAIL_APID] = FILTER(policy_apid),
 	[JAIL_VMMD] = FILTER(policy_vmmd),	 [JAIL_VCPU] = FILTER(policy_vcpu),
 	[JAIL_CONSOLE] = FILTER(policy_console),
+	[JAIL_BLK] = FILTER(policy_blk),
+	[JAIL_BLK_ALONE] = FILTER(policy_blk_alone),
+	[JAIL_NET] = FILTER(policy_net),
+	[JAIL_NET_ALONE] = FILTER(policy_net_alone),
+	[JAIL_RNG] = FILTER(policy_rng),
+	[JAIL_RNG_ALONE] = FILTER(policy_rng_alone),
+	[JAIL_VCONSOLE] = FILTER(policy_vconsole),
+	[JAIL_VCONSOLE_ALONE] = FILTER(policy_vconsole_alone),
+	[JAIL_TAP] = FILTER(policy_tap),
 };
 
 /* #syscalls monitor: seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL) */

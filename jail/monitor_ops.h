@@ -39,7 +39,7 @@
 	APID(MON_RELEASE, NULL, SERVING, RESULT, op_release)                        /* the boot failed */ \
 	APID(MON_FLUSHED, NULL, ENDING, NONE, op_flushed)                           /* last words are out */ \
 	HELPER(HLP_HELLO, &desc_msg_hlp_hello, CON_BLANK, NONE, op_hlp_hello)       /* blank: configure it */ \
-	HELPER(HLP_READY, NULL, CON_LOCKING, NONE, op_hlp_ready)                    /* not believed: verified */ \
+	HELPER(HLP_READY, &desc_msg_hlp_ready, CON_LOCKING, NONE, op_hlp_ready)                    /* not believed: verified */ \
 	HELPER(HLP_DRAINED, &desc_msg_hlp_drained, CON_DRAINING, NONE, op_hlp_drained) /* output is out */
 
 /* A handler gets a valid struct and only decides. @ctx: struct monitor, for HELPER struct con. */

@@ -414,5 +414,12 @@ void vm_console_changed(struct monitor *mon)
 	mon->handover_waits = false;
 	if (r == 1)
 		r = hand_over(mon, mon->handover_vcpus, &e);
-	monitor_answer(mon, mon->handover_id, r, r < 0 ? &e : NULL);
+	if (r < 0) {
+		monitor_answer(mon, mon->handover_id, r, &e);
+		return;
+	}
+	const struct msg_mon_handover_result res = { 0 };
+
+	(void)link_send(&mon->apid_link, MSG_MON_HANDOVER_RESULT, mon->handover_id, &desc_msg_mon_handover_result, &res, NULL,
+			0);
 }

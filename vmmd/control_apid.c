@@ -91,7 +91,7 @@ static int handle_boot(void *ctx, const void *msg, struct chan_msg *m, struct er
 		vm_release(&ctl->vm);
 		return answer_failure(ctl, m->id, r, &ctl->boot_err);
 	}
-	r = vm_boot(&ctl->vm, c->serial_file, e);
+	r = vm_boot(&ctl->vm, &c->config, e);
 	if (r < 0)
 		return answer_failure(ctl, m->id, r, e);
 	control_event(ctl, "vm", "booted");

@@ -208,20 +208,18 @@ static int build(struct vm *vm, struct err *e)
 	return 0;
 }
 
-static int set_serial_file(struct vm *vm, const char *file, struct err *e)
+static int set_config(struct vm *vm, const struct cfg_vm *cfg, struct err *e)
 {
-	if (file == NULL)
-		return 0;
-	char *copy = strdup(file);
+	struct cfg_vm copy;
 
-	if (copy == NULL)
+	if (obj_copy(&desc_cfg_vm, &copy, cfg) < 0)
 		return err_set(e, -ENOMEM, "out of memory for the configuration");
-	free(vm->cfg.serial.file);
-	vm->cfg.serial.file = copy;
+	obj_fini(&desc_cfg_vm, &vm->cfg);
+	vm->cfg = copy;
 	return 0;
 }
 
-static int try_boot(struct vm *vm, const char *serial_file, struct err *e)
+static int try_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e)
 {
 	struct vm_parts *p = &vm->parts;
 
@@ -229,7 +227,7 @@ static int try_boot(struct vm *vm, const char *serial_file, struct err *e)
 		return err_set(e, -EINVAL, "nothing to boot from was handed over");
 	if (p->n_lifelines != vm->cfg.cpus.boot_vcpus)
 		return err_set(e, -EINVAL, "%u lifelines for %u vCPUs", p->n_lifelines, vm->cfg.cpus.boot_vcpus);
-	int r = set_serial_file(vm, serial_file, e);
+	int r = set_config(vm, cfg, e);
 
 	if (r == 0)
 		r = lay_out_memory(vm, e);
@@ -254,9 +252,9 @@ static void end_machine(struct vm *vm)
 	vm->machine = NULL;
 }
 
-int vm_boot(struct vm *vm, const char *serial_file, struct err *e)
+int vm_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e)
 {
-	int r = try_boot(vm, serial_file, e);
+	int r = try_boot(vm, cfg, e);
 
 	if (r < 0) {
 		end_machine(vm);

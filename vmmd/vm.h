@@ -79,8 +79,9 @@ int vm_take_lifelines(struct vm *vm, int *fds, unsigned n, struct err *e) __must
 /* How many are still needed for vm_reset_start(). */
 unsigned vm_lifelines_missing(const struct vm *vm);
 
-/* Created -> Running. @serial_file, when not NULL, is where the serial port leads now (a pty has a new path). */
-int vm_boot(struct vm *vm, const char *serial_file, struct err *e) __must_check;
+/* Created -> Running. @cfg takes the place of the stored configuration, of which it is a copy with what was chosen for this
+ * boot. */
+int vm_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e) __must_check;
 /* Running -> Created: no guest instruction is executed any more, its output is on its way, the machine is gone. */
 void vm_halt(struct vm *vm);
 /* The second half: RAM, files, console. Any state but Running; nothing to do is fine. */

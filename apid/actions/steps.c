@@ -221,7 +221,7 @@ static int ask_handover(struct run *r, struct err *e)
 
 static int ask_boot(struct run *r, struct err *e)
 {
-	struct msg_cmd_vm_boot boot = { .serial_file = r->fresh_pty ? r->req.config.serial.file : NULL };
+	struct msg_cmd_vm_boot boot = { .config = r->req.config };
 
 	return ask_vmmd(r, MSG_CMD_VM_BOOT, &boot, e);
 }
@@ -249,7 +249,7 @@ static const struct step boot_steps[] = {
 	{ .name = "kernel", .answer = MSG_MON_OPEN_FILE_RESULT, .ask = ask_kernel },
 	{ .name = "initramfs", .answer = MSG_MON_OPEN_FILE_RESULT, .ask = ask_initramfs },
 	{ .name = "memory", .answer = MSG_RESULT, .ask = ask_memory },
-	{ .name = "handover", .answer = MSG_RESULT, .ask = ask_handover },
+	{ .name = "handover", .answer = MSG_MON_HANDOVER_RESULT, .ask = ask_handover },
 	{ .name = "boot", .answer = MSG_RESULT, .ask = ask_boot },
 	{ 0 },
 };

@@ -48,7 +48,9 @@ static int handle_lockdown(void *ctx, const void *msg, struct chan_msg *m, struc
 	c->state = CONTROL_LOCKED;
 	if (c->ops->start != NULL && c->ops->start(c->dev, e) < 0)
 		return err_wrap(e, -ECONNABORTED, "start");
-	return answer(c, MSG_HLP_READY, m->id, NULL, NULL, e);
+	const struct msg_hlp_ready ready = { 0 };
+
+	return answer(c, MSG_HLP_READY, m->id, &desc_msg_hlp_ready, &ready, e);
 }
 
 static int handle_stats(void *ctx, const void *msg, struct chan_msg *m, struct err *e)

@@ -1,0 +1,19 @@
+# cloister-net.
+PROGS += cloister-net
+cloister-net_SRCS := devices/net/net.c
+cloister-net_LINK := static
+cloister-net_LIBS := -levent_core
+cloister-net_DIR := libexec/cloister
+
+ROLES += net net_alone
+net_FILES := $(VDEVICE_FILES) devices/net/net.c
+net_alone_FILES := $(net_FILES)
+
+PROGS += cloister-tap
+cloister-tap_SRCS := devices/net/tap.c
+cloister-tap_LINK := static
+cloister-tap_LIBS :=
+cloister-tap_DIR := libexec/cloister
+
+ROLES += tap
+tap_FILES := devices/net/tap.c

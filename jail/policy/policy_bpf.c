@@ -5,9 +5,6 @@
  */
 #include "jail/policy/policy_bpf.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
 static bool is_idle_test(const struct sock_filter *p, size_t i, size_t n)
 {
 	return i + 3 < n && p[i].code == (BPF_LD | BPF_W | BPF_ABS) && p[i + 1].code == (BPF_ALU | BPF_AND | BPF_K) &&
@@ -62,4 +59,14 @@ size_t policy_bpf_drop_idle(struct sock_filter *p, size_t n)
 		p[to[i]] = in; /* never ahead of what is still to be read */
 	}
 	return fits ? out : 0;
+}
+
+void policy_bpf_open_ranges(struct sock_filter *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (p[i].code != (BPF_JMP | BPF_JEQ | BPF_K) || !policy_bpf_is_range(p[i].k))
+			continue;
+		p[i].code = BPF_JMP | BPF_JGE | BPF_K;
+		p[i].k &= POLICY_BPF_RANGE_MASK;
+	}
 }

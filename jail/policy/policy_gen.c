@@ -12,6 +12,8 @@
  *	#syscalls ROLE...: NAME...		these roles only
  *	#syscalls ioctl(FD_NAME: CMD, CMD...)	pinned to a descriptor and these commands; also fcntl
  *	#syscalls NAME(fd=FD_NAME|FD_NAME)	pinned to descriptors; ANY pins nothing
+ *	#syscalls NAME(fd>=FD_NAME)		pinned to this number and what is above it; the same before the colon of an
+ *						ioctl. -1 and the like pass too: not for calls that know AT_FDCWD
  *	#syscalls NAME(VALUE, VALUE...)		the argument that chooses: madvise advice, prctl option, fcntl command, ...
  *	#syscalls NAME(argN=VALUE, errno=E)	any argument; answer with an error instead of allowing
  *
@@ -28,6 +30,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -243,9 +246,38 @@ static void alts_add(struct alts *a, uint64_t v)
 	a->v[a->n++] = v;
 }
 
-/* "A|B": descriptor names of this role; "ANY" pins nothing. */
+static void alts_add_value(struct alts *a, const char *name)
+{
+	uint64_t v = const_value(name);
+
+	if (policy_bpf_is_range(v & MASK32))
+		die("\"%s\" looks like the mark of a range", name);
+	alts_add(a, v);
+}
+
+static uint64_t fd_number(const char *name)
+{
+	const struct role_fd *fd = fd_by_name(name);
+
+	if (fd == NULL)
+		die("role %s has no descriptor \"%s\" in roles.def", role, name);
+	return fd->number;
+}
+
+/* From this descriptor of the role's on. */
+static void parse_fd_range(struct item *it, const char *name)
+{
+	if (!of_child)
+		alts_add(item_alts(it, fd_arg(it->name)), policy_bpf_range(fd_number(name)));
+}
+
+/* "A|B": descriptor names of this role; "fd>=A"; "ANY" pins nothing. */
 static void parse_fds(struct item *it, const char *list)
 {
+	if (strncmp(list, "fd>=", 4) == 0) {
+		parse_fd_range(it, list + 4);
+		return;
+	}
 	if (of_child || strcmp(list, "ANY") == 0)
 		return;
 	struct alts *a = item_alts(it, fd_arg(it->name));
@@ -254,26 +286,25 @@ static void parse_fds(struct item *it, const char *list)
 	for (;;) {
 		const char *end = strchrnul(p, '|');
 		char *name = trimmed(p, end);
-		const struct role_fd *fd = fd_by_name(name);
 
-		if (fd == NULL)
-			die("role %s has no descriptor \"%s\" in roles.def", role, name);
-		alts_add(a, fd->number);
+		alts_add(a, fd_number(name));
 		if (*end == '\0')
 			return;
 		p = end + 1;
 	}
 }
 
-/* "fd=X", "argN=VALUE" or "errno=E". */
+/* "fd=X", "fd>=X", "argN=VALUE" or "errno=E". */
 static void parse_assignment(struct item *it, const char *key, const char *value)
 {
 	if (strcmp(key, "fd") == 0) {
 		parse_fds(it, value);
+	} else if (strcmp(key, "fd>") == 0) {
+		parse_fd_range(it, value);
 	} else if (strcmp(key, "errno") == 0) {
 		it->error = (uint32_t)const_value(value);
 	} else if (strncmp(key, "arg", 3) == 0 && key[3] >= '0' && key[3] <= '5' && key[4] == '\0') {
-		alts_add(item_alts(it, (unsigned)(key[3] - '0')), const_value(value));
+		alts_add_value(item_alts(it, (unsigned)(key[3] - '0')), value);
 	} else {
 		die("%s: unknown condition \"%s\"", it->name, key);
 	}
@@ -306,7 +337,7 @@ static void parse_args(struct item *it, char *args)
 				die("%s: which argument is \"%s\"? say argN=", it->name, word);
 			if (values == NULL)
 				values = item_alts(it, (unsigned)arg);
-			alts_add(values, const_value(word));
+			alts_add_value(values, word);
 		}
 		if (*end == '\0')
 			return;
@@ -595,6 +626,7 @@ static size_t export_filter(struct sock_filter *prog, size_t max)
 	n = (ssize_t)policy_bpf_drop_idle(prog, (size_t)n / sizeof(*prog));
 	if (n == 0)
 		die("a jump does not fit");
+	policy_bpf_open_ranges(prog, (size_t)n);
 	return (size_t)n;
 }
 

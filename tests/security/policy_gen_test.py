@@ -16,7 +16,7 @@ NR = {"read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "
 EIGHT = ("clock_gettime", "futex", "restart_syscall", "rt_sigreturn", "exit", "exit_group", "munmap")
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 CLONE_VM, CLONE_THREAD, CLONE_NEWUSER = 0x100, 0x10000, 0x10000000
-KVM_RUN, TCSETS, TIOCSTI = 0xAE80, 0x5402, 0x5412
+KVM_RUN, TCSETS, TIOCSTI, TIOCGWINSZ, TUNSETOFFLOAD = 0xAE80, 0x5402, 0x5412, 0x5413, 0x400454D0
 
 
 def generate(role, text, want_error=None, extra=()):
@@ -112,6 +112,52 @@ def descriptors_are_pinned_by_number():
 
 
 @tap.test
+def descriptors_are_pinned_from_a_number_on():
+    prog = generate("rng", "/* #syscalls read(fd>=EVENTS) read(fd=CONTROL) write(fd>=EVENTS) close(fd>=VHOST) */\n")
+    for fd in list(range(20)) + [64, 255, 1023, 65535, 1 << 16, 1 << 20, 0x7FFFFFFF]:
+        tap.eq(allowed(prog, "read", fd), fd == 3 or fd >= 9, "read %d" % fd)
+        tap.eq(allowed(prog, "write", fd), fd >= 9, "write %d" % fd)
+        tap.eq(allowed(prog, "close", fd), fd >= 5, "close %d" % fd)
+    # The kernel looks at the lower half alone.
+    assert allowed(prog, "read", 0xABCD00000009) and not allowed(prog, "read", 0xABCD00000008)
+    assert not allowed(prog, "write", 1 << 32)
+
+
+@tap.test
+def ioctl_is_pinned_from_a_descriptor_on():
+    prog = generate("net", "/* #syscalls ioctl(fd>=EVENTS: TUNSETOFFLOAD,\n *\tTCSETS) ioctl(LOG: TIOCGWINSZ) */\n")
+    for fd in range(300):
+        for cmd in (TUNSETOFFLOAD, TCSETS, TIOCSTI, TIOCGWINSZ, 0):
+            want = fd >= 8 and cmd in (TUNSETOFFLOAD, TCSETS) or fd == 4 and cmd == TIOCGWINSZ
+            tap.eq(allowed(prog, "ioctl", fd, cmd), want, "%d %#x" % (fd, cmd))
+
+
+@tap.test
+def a_number_inside_a_range_may_be_named_too():
+    prog = generate("vconsole", "/* #syscalls read(fd=CLIENT) read(fd>=EVENTS) */\n")
+    tap.eq([fd for fd in range(40) if allowed(prog, "read", fd)], list(range(11, 40)))
+
+
+@tap.test
+def a_range_in_a_long_filter():
+    calls = "open close stat fstat lstat poll lseek brk rt_sigaction rt_sigprocmask pread64 pwrite64 readv writev access " \
+            "pipe select sched_yield mremap msync mincore dup dup2 pause nanosleep getpid"
+    prog = generate("blk", "/* #syscalls %s read(fd>=EVENTS) */\n" % calls)
+    tap.eq([fd for fd in range(40) if allowed(prog, "read", fd)], list(range(9, 40)))
+
+
+@tap.test
+def a_childs_ranges_mean_nothing_to_the_monitor():
+    with tempfile.NamedTemporaryFile("w", suffix=".c") as f:
+        f.write("/* #syscalls read(fd>=EVENTS) ioctl(fd>=EVENTS: TUNSETOFFLOAD) */\n")
+        f.flush()
+        prog = generate("monitor", "", extra=("--child", "net", f.name))
+    tap.eq([allowed(prog, "read", fd) for fd in (0, 7, 8)], [True] * 3)
+    tap.eq([allowed(prog, "ioctl", fd, TUNSETOFFLOAD) for fd in (0, 7, 8)], [True] * 3)
+    assert not allowed(prog, "ioctl", 8, TCSETS)
+
+
+@tap.test
 def upper_half_of_a_descriptor_is_ignored_as_by_the_kernel():
     prog = generate("console", "/* #syscalls read(fd=STREAM) */\n")
     assert allowed(prog, "read", 0xABCD00000005)
@@ -194,7 +240,9 @@ def mistakes_are_refused_with_their_place():
              ("ioctl(STREAM: NO_SUCH_CMD)", "unknown constant"), ("ioctl", "needs its commands"),
              ("read(STREAM)", "which argument"), ("nobody: read", "unknown role"), ("read(fd=STREAM", "unbalanced"),
              ("console:", "empty note"), ("Read", "no system call's name"), ("read(arg6=1)", "unknown condition"),
-             ("ioctl(STREAM:)", "empty value")]
+             ("ioctl(STREAM:)", "empty value"), ("read(fd>=NOWHERE)", "no descriptor \"NOWHERE\""),
+             ("ioctl(fd>=NOWHERE: TCSETS)", "no descriptor"), ("read(fd>STREAM)", "which argument"),
+             ("poll(arg1=0x7ffe0003)", "the mark of a range")]
     for text, message in cases:
         generate("console", "\n/* #syscalls %s\n */\n" % text, want_error=message)
     gen = tap.program("host/policy_gen")

@@ -12,14 +12,6 @@
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "jail/policy/roles.h"
-
-enum {
-	OUT = FD_console_TARGET_OUT,
-	IN = FD_console_TARGET_IN,
-	LISTEN = FD_console_LISTEN,
-	CLIENT = FD_console_CLIENT,
-};
 
 int console_target_count(const struct msg_con_config *cfg, struct err *e)
 {
@@ -32,14 +24,14 @@ int console_target_count(const struct msg_con_config *cfg, struct err *e)
 		return err_set(e, -EINVAL, "terminal settings of %zu bytes", cfg->n_termios);
 	switch (cfg->target) {
 	case CON_TARGET_NULL:
-		return 2;
+		return 0;
 	case CON_TARGET_FILE:
 	case CON_TARGET_LISTEN:
-		return 3;
+		return 1;
 	case CON_TARGET_STREAM:
-		return cfg->has_input ? 4 : 3;
+		return cfg->has_input ? 2 : 1;
 	case CON_TARGET_PTY:
-		return 4; /* master and slave */
+		return 2; /* master and slave */
 	}
 	return err_set(e, -EINVAL, "unknown target");
 }
@@ -85,18 +77,18 @@ static int place_out(struct console_target *t, int *fd, struct err *e)
 	bool is_file = is_kind(*fd, S_IFREG);
 
 	t->out_is_socket = is_kind(*fd, S_IFSOCK);
-	t->out = OUT;
-	int r = place(fd, OUT, e);
-	if (r == 0 && !is_file && !t->out_is_socket && (r = fd_set_nonblock(OUT, true)) < 0)
+	t->out = t->at.out;
+	int r = place(fd, t->out, e);
+	if (r == 0 && !is_file && !t->out_is_socket && (r = fd_set_nonblock(t->out, true)) < 0)
 		return err_sys(e, r, "target");
 	return r;
 }
 
 static int place_in(struct console_target *t, int *fd, struct err *e)
 {
-	t->in = IN;
-	int r = place(fd, IN, e);
-	if (r == 0 && (r = fd_set_nonblock(IN, true)) < 0)
+	t->in = t->at.in;
+	int r = place(fd, t->in, e);
+	if (r == 0 && (r = fd_set_nonblock(t->in, true)) < 0)
 		return err_sys(e, r, "input");
 	return r;
 }
@@ -117,28 +109,29 @@ static int place_pty(struct console_target *t, int *fds, bool has_input, struct 
 	if (r == 0 && has_input)
 		r = place_in(t, &in, e);
 	fd_closep(&in);
-	return r == 0 ? place(&fds[1], LISTEN, e) : r;
+	return r == 0 ? place(&fds[1], t->at.listen, e) : r;
 }
 
-/* accept4() takes the lowest free number, and the filter knows the client by CLIENT: fill what is below.
+/* accept4() takes the lowest free number, and the filter knows the client by its own: fill what is below.
  * #syscalls monitor: dup3
  */
-static int place_listen(int *fd, struct err *e)
+static int place_listen(const struct console_target *t, int *fd, struct err *e)
 {
 	if (!is_kind(*fd, S_IFSOCK) || !is_listening(*fd))
 		return err_set(e, -ENOTSOCK, "not a listening socket");
-	if (dup3(STDIN_FILENO, OUT, O_CLOEXEC) < 0 || dup3(STDIN_FILENO, IN, O_CLOEXEC) < 0)
+	if (dup3(STDIN_FILENO, t->at.out, O_CLOEXEC) < 0 || dup3(STDIN_FILENO, t->at.in, O_CLOEXEC) < 0)
 		return err_sys(e, -errno, "placeholder");
 	int r = fd_set_nonblock(*fd, true);
-	return r < 0 ? err_sys(e, r, "listening socket") : place(fd, LISTEN, e);
+	return r < 0 ? err_sys(e, r, "listening socket") : place(fd, t->at.listen, e);
 }
 
 /* #syscalls monitor: prctl(PR_SET_PDEATHSIG) */
-int console_target_place(struct console_target *t, const struct msg_con_config *cfg, int *fds, struct err *e)
+int console_target_place(struct console_target *t, const struct console_numbers *at, const struct msg_con_config *cfg,
+			 int *fds, struct err *e)
 {
 	int r = 0;
 
-	*t = (struct console_target){ .kind = cfg->target, .out = -1, .in = -1 };
+	*t = (struct console_target){ .kind = cfg->target, .at = *at, .out = -1, .in = -1 };
 	switch (cfg->target) {
 	case CON_TARGET_NULL:
 		return 0;
@@ -159,7 +152,7 @@ int console_target_place(struct console_target *t, const struct msg_con_config *
 	case CON_TARGET_PTY:
 		return place_pty(t, fds, cfg->has_input, e);
 	case CON_TARGET_LISTEN:
-		return place_listen(&fds[0], e);
+		return place_listen(t, &fds[0], e);
 	}
 	return err_set(e, -EINVAL, "unknown target");
 }
@@ -169,7 +162,7 @@ static bool is_soon_again(int error)
 	return error == EAGAIN || error == EINTR || error == ENOBUFS;
 }
 
-/* #syscalls console: write(fd=TARGET_OUT|CLIENT) sendto(fd=TARGET_OUT) */
+/* #syscalls console vconsole: write(fd=TARGET_OUT|CLIENT) sendto(fd=TARGET_OUT) */
 ssize_t console_target_write(struct console_target *t, const void *p, size_t n)
 {
 	ssize_t w;
@@ -179,7 +172,7 @@ ssize_t console_target_write(struct console_target *t, const void *p, size_t n)
 	if (t->out < 0)
 		return -EPIPE;
 	if (t->out_is_socket)
-		w = send(OUT, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		w = send(t->out, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	else
 		w = write(t->out, p, n);
 	if (w >= 0)
@@ -187,7 +180,7 @@ ssize_t console_target_write(struct console_target *t, const void *p, size_t n)
 	return is_soon_again(errno) ? -EAGAIN : -errno;
 }
 
-/* #syscalls console: read(fd=TARGET_IN|CLIENT) */
+/* #syscalls console vconsole: read(fd=TARGET_IN|CLIENT) */
 ssize_t console_target_read(struct console_target *t, void *p, size_t n)
 {
 	ssize_t r = read(t->in, p, n);
@@ -197,37 +190,51 @@ ssize_t console_target_read(struct console_target *t, void *p, size_t n)
 	return is_soon_again(errno) ? -EAGAIN : 0;
 }
 
-/* #syscalls console: close(fd=CLIENT) */
+/* #syscalls console vconsole: close(fd=CLIENT) */
 void console_target_hang_up(struct console_target *t)
 {
 	if (t->kind != CON_TARGET_LISTEN || t->out < 0)
 		return;
-	(void)close(CLIENT);
+	(void)close(t->at.client);
 	t->out = -1;
 	t->in = -1;
 }
 
-/* #syscalls console: accept4(fd=LISTEN) */
+/* #syscalls console vconsole: accept4(fd=LISTEN) */
 int console_target_accept(struct console_target *t)
 {
 	/* First, or the new one would get another number. Whether somebody still waits shows only by taking him. */
 	console_target_hang_up(t);
-	int fd = accept4(LISTEN, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(t->at.listen, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return is_soon_again(errno) || errno == ECONNABORTED ? -EAGAIN : -errno;
-	t->out = CLIENT;
-	t->in = CLIENT;
-	return fd == CLIENT ? 0 : -EBADFD;
+	t->out = t->at.client;
+	t->in = t->at.client;
+	return fd == t->at.client ? 0 : -EBADFD;
+}
+
+/* A pty's size is that of whoever shows it; of a terminal behind a file or socket nobody knows.
+ * #syscalls vconsole: ioctl(TARGET_OUT: TIOCGWINSZ)
+ */
+bool console_target_size(const struct console_target *t, uint16_t *cols, uint16_t *rows)
+{
+	struct winsize size;
+
+	if ((t->kind != CON_TARGET_STREAM && t->kind != CON_TARGET_PTY) || ioctl(t->at.out, TIOCGWINSZ, &size) < 0)
+		return false;
+	*cols = size.ws_col;
+	*rows = size.ws_row;
+	return true;
 }
 
 /* Not tcsetattr(), which reads the settings back. The kernel's structure is how libc's begins.
- * #syscalls console: ioctl(TARGET_OUT: TCSETS)
+ * #syscalls console vconsole: ioctl(TARGET_OUT: TCSETS)
  */
 void console_target_restore(struct console_target *t)
 {
 	_Static_assert(offsetof(struct termios, c_cc) == 17, "four words, then c_line and c_cc");
 
 	if (t->restore)
-		(void)ioctl(OUT, TCSETS, &t->termios);
+		(void)ioctl(t->at.out, TCSETS, &t->termios);
 	t->restore = false;
 }

@@ -67,7 +67,7 @@ class Console:
         ready = wire.recv(self.control)
         if ready is None:
             raise AssertionError("ended instead of READY: %s" % self.log_text())
-        tap.eq(ready, (wire.HLP_READY, 2, b""), "answer to LOCKDOWN")
+        tap.eq(ready[:2], (wire.HLP_READY, 2), "answer to LOCKDOWN")
         return self
 
     def stats(self):

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/text_form.h"
+
 /* --- writing --------------------------------------------------------------------------------------------------------- */
 
 static int put_object(struct wbuf *out, const struct desc *d, const void *obj);
@@ -141,6 +143,13 @@ static int no_memory(const struct dec *c)
 	return err_set(c->e, -ENOMEM, "%s: out of memory", c->d->name);
 }
 
+static bool has_form(const struct field_desc *f, const char *s)
+{
+	char canon[TEXT_FORM_MAX];
+
+	return f->form == TF_ANY || (text_form_canon(f->form, s, canon) == 0 && strcmp(canon, s) == 0);
+}
+
 /* A byte that says whether something follows. */
 static int get_flag(const struct dec *c, struct rbuf *r, bool *out)
 {
@@ -174,8 +183,8 @@ static int get_string(const struct dec *c, void *p, struct rbuf *r)
 		return no_memory(c);
 	memcpy(s, bytes, len);
 	s[len] = '\0';
-	memcpy(p, &s, sizeof(s));
-	return 0;
+	memcpy(p, &s, sizeof(s)); /* the caller frees it, whatever follows */
+	return has_form(c->f, s) ? 0 : bad(c, "not in its canonical form");
 }
 
 static int get_number(const struct dec *c, void *p, struct rbuf *r)

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/str.h"
 #include "proto/json_scan.h"
+#include "proto/text_form.h"
 
 enum { PATH_MAX_PARTS = 2 * DESC_NEST_MAX + 2, PATH_TEXT = 256, FOUND_TEXT = 96 };
 
@@ -31,7 +32,7 @@ struct ctx {
 	struct err *e;
 };
 
-static int get_object(struct ctx *c, const struct desc *d, void *obj, const cJSON *n);
+static int get_object(struct ctx *c, const struct desc *d, void *obj, const cJSON *n, bool strict);
 
 /* --- nodes ----------------------------------------------------------------------------------------------------------- */
 
@@ -223,8 +224,17 @@ static int get_enum(struct ctx *c, const struct field_desc *f, void *p, const cJ
 	return bad(c, n, false, what);
 }
 
+static int not_of_form(const struct ctx *c, const struct field_desc *f, const cJSON *n)
+{
+	char what[FOUND_TEXT + 64], found[FOUND_TEXT];
+
+	(void)str_fmt(what, sizeof(what), "%s is not %s", found_text(n, found), text_form_name(f->form));
+	return bad(c, n, false, what);
+}
+
 static int get_string(struct ctx *c, const struct field_desc *f, void *p, const cJSON *n)
 {
+	char canon[TEXT_FORM_MAX];
 	size_t len;
 	char *s;
 
@@ -235,7 +245,9 @@ static int get_string(struct ctx *c, const struct field_desc *f, void *p, const 
 		return bad(c, n, false, "text too short");
 	if (len > field_value_max(f))
 		return bad(c, n, false, "text too long");
-	s = strdup(node_text(n));
+	if (f->form != TF_ANY && text_form_canon(f->form, node_text(n), canon) < 0)
+		return not_of_form(c, f, n);
+	s = strdup(f->form != TF_ANY ? canon : node_text(n));
 	if (s == NULL)
 		return no_memory(c);
 	memcpy(p, &s, sizeof(s));
@@ -267,7 +279,7 @@ static int get_value(struct ctx *c, const struct field_desc *f, void *p, const c
 	case FK_STR:
 		return get_string(c, f, p, n);
 	case FK_OBJ:
-		return get_object(c, f->obj, p, n);
+		return get_object(c, f->obj, p, n, f->strict);
 	case FK_ANY:
 		break;
 	}
@@ -321,7 +333,7 @@ static int get_unstored_object(struct ctx *c, const struct field_desc *f, const 
 	if (tmp == NULL)
 		return no_memory(c);
 	memset(tmp, 0, f->obj->size);
-	r = get_object(c, f->obj, tmp, n); /* its rows are LATER: each refuses all but its default */
+	r = get_object(c, f->obj, tmp, n, f->strict); /* its rows are LATER: each refuses all but its default */
 	obj_fini(f->obj, tmp);
 	free(tmp);
 	return r;
@@ -333,7 +345,7 @@ static int get_unstored(struct ctx *c, const struct field_desc *f, const cJSON *
 	int r;
 
 	if (is_null(n))
-		return f->must ? wrong_type(c, n, field_type_name(f)) : 0;
+		return 0;
 	if (f->pres == FP_UNSTORED_LIST) {
 		if (!is_array(n))
 			return wrong_type(c, n, "an array");
@@ -341,11 +353,6 @@ static int get_unstored(struct ctx *c, const struct field_desc *f, const cJSON *
 	}
 	if (f->kind == FK_OBJ)
 		return get_unstored_object(c, f, n);
-	if (f->kind == FK_STR) {
-		if (!is_string(n))
-			return wrong_type(c, n, "a string");
-		return f->def_str != NULL && strcmp(node_text(n), f->def_str) == 0 ? 0 : not_supported(c, f, n);
-	}
 	if (f->kind == FK_ANY)
 		return not_supported(c, f, n);
 	r = get_value(c, f, &v, n);
@@ -406,9 +413,12 @@ static int get_null(struct ctx *c, const struct field_desc *f, const cJSON *n)
 {
 	switch (f->pres) {
 	case FP_OPT:
-	case FP_NULLABLE:
 	case FP_OPTLIST:
 		return 0; /* absent already */
+	case FP_NULLABLE:
+		if (f->def_str == NULL)
+			return 0;
+		break;
 	case FP_DEF:
 		if (f->served == FS_LATER)
 			return 0; /* what isn't served may be nothing in any way */
@@ -422,6 +432,18 @@ static int get_null(struct ctx *c, const struct field_desc *f, const cJSON *n)
 	return wrong_type(c, n, field_is_list(f) ? "an array" : field_type_name(f));
 }
 
+/* Descriptors come beside a request, never as numbers in it. */
+static void forget_list(const struct ctx *c, const struct field_desc *f, void *obj)
+{
+	char path[PATH_TEXT];
+
+	log_warn("configuration: \"%s\" is not taken from a request", path_text(c, path));
+	free(field_list(f, obj)); /* of numbers */
+	field_set_ptr(f, obj, NULL);
+	field_set_count(f, obj, 0);
+	field_set_has(f, obj, false);
+}
+
 static int get_field(struct ctx *c, const struct field_desc *f, void *obj, const cJSON *n)
 {
 	int r;
@@ -432,6 +454,8 @@ static int get_field(struct ctx *c, const struct field_desc *f, void *obj, const
 		return get_null(c, f, n);
 	if (field_is_list(f)) {
 		r = get_list(c, f, obj, n);
+		if (r == 0 && f->distrust && field_count(f, obj) > 0)
+			forget_list(c, f, obj);
 	} else {
 		r = get_value(c, f, field_at(f, obj), n);
 		if (r == 0)
@@ -442,12 +466,12 @@ static int get_field(struct ctx *c, const struct field_desc *f, void *obj, const
 	return r;
 }
 
-/* Row of a member name; rows that exist for key=value only have none. */
+/* Row of a member name; rows that exist for key=value or for ourselves only have none. */
 static const struct field_desc *row_of(const struct desc *d, const char *name)
 {
 	const struct field_desc *f = desc_find(d, name);
 
-	return f != NULL && f->kv != KV_IGNORED ? f : NULL;
+	return f != NULL && f->kv != KV_IGNORED && !f->internal ? f : NULL;
 }
 
 static int check_required(struct ctx *c, const struct desc *d, uint64_t seen, const cJSON *n)
@@ -465,13 +489,22 @@ static int check_required(struct ctx *c, const struct desc *d, uint64_t seen, co
 	return 0;
 }
 
-static int get_member(struct ctx *c, const struct desc *d, void *obj, const cJSON *n, uint64_t *seen)
+static int unknown_member(struct ctx *c, const cJSON *n)
 {
-	const struct field_desc *f = row_of(d, n->string);
+	char what[FOUND_TEXT];
+	size_t len = strnlen(n->string, 48);
+
+	if (len == 48)
+		len = str_utf8_cut(n->string, len);
+	(void)str_fmt(what, sizeof(what), "unknown member \"%.*s\"", (int)len, n->string);
+	return bad(c, n, true, what);
+}
+
+static int get_member(struct ctx *c, const struct desc *d, void *obj, const struct field_desc *f, const cJSON *n,
+		      uint64_t *seen)
+{
 	int r;
 
-	if (f == NULL)
-		return 0;
 	push(c, f->name, 0);
 	if ((*seen >> (f - d->f) & 1) != 0)
 		r = bad(c, n, true, "given twice");
@@ -500,7 +533,7 @@ static int get_legacy_members(struct ctx *c, const struct desc *d, void *obj, co
 	return r;
 }
 
-static int get_object(struct ctx *c, const struct desc *d, void *obj, const cJSON *n)
+static int get_object(struct ctx *c, const struct desc *d, void *obj, const cJSON *n, bool strict)
 {
 	uint64_t seen = 0;
 	int r = 0;
@@ -511,8 +544,14 @@ static int get_object(struct ctx *c, const struct desc *d, void *obj, const cJSO
 	for (unsigned i = 0; i < d->n; i++) /* those defaults are of an object that is left out */
 		if (d->f[i].def_has)
 			field_set_has(&d->f[i], obj, false);
-	for (const cJSON *k = n->child; k != NULL && r == 0; k = k->next)
-		r = get_member(c, d, obj, k, &seen);
+	for (const cJSON *k = n->child; k != NULL && r == 0; k = k->next) {
+		const struct field_desc *f = row_of(d, k->string);
+
+		if (f != NULL)
+			r = get_member(c, d, obj, f, k, &seen);
+		else if (strict)
+			r = unknown_member(c, k);
+	}
 	if (r == 0)
 		r = check_required(c, d, seen, n);
 	return r < 0 ? r : get_legacy_members(c, d, obj, n);
@@ -543,7 +582,7 @@ int json_decode(const struct desc *d, void *obj, const char *text, size_t len, s
 	}
 	if (r == 0) {
 		number_nodes(root, &n);
-		r = n == scan.n_values ? get_object(&c, d, obj, root)
+		r = n == scan.n_values ? get_object(&c, d, obj, root, false)
 				       : err_set(e, -EINVAL, "JSON document: %zu values, %zu expected", n, scan.n_values);
 	}
 	if (r < 0)

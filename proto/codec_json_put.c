@@ -112,10 +112,20 @@ static int put_list(struct wbuf *out, const struct field_desc *f, const void *ob
 	return wbuf_u8(out, ']');
 }
 
+/* Where nothing is given but something is written. */
+static const char *text_of_absent(const struct field_desc *f, const void *obj)
+{
+	if (!field_is_stored(f) || field_has(f, obj))
+		return NULL;
+	return f->put_null ? "null" : f->def_str;
+}
+
 static bool is_omitted(const struct field_desc *f, const void *obj)
 {
-	if (!field_is_stored(f) || !field_has(f, obj))
+	if (!field_is_stored(f) || f->internal)
 		return true;
+	if (!field_has(f, obj))
+		return text_of_absent(f, obj) == NULL;
 	return f->omit_false && field_load(f->kind, field_at_const(f, obj)) == 0;
 }
 
@@ -131,7 +141,12 @@ static int put_object(struct wbuf *out, const struct desc *d, const void *obj)
 			continue;
 		(void)wbuf_printf(out, "%s\"%s\":", first ? "" : ",", f->name);
 		first = false;
-		if (field_is_list(f))
+		const char *absent = text_of_absent(f, obj);
+		if (absent != NULL && f->kind == FK_STR)
+			(void)json_put_string(out, absent);
+		else if (absent != NULL)
+			(void)wbuf_str(out, absent);
+		else if (field_is_list(f))
 			(void)put_list(out, f, obj);
 		else
 			(void)put_value(out, f, field_at_const(f, obj));

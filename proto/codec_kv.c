@@ -14,10 +14,22 @@
 #include "common/units.h"
 #include "proto/config.h"
 #include "proto/kv_text.h"
+#include "proto/text_form.h"
+
+static const struct limiter_key {
+	const char *name;
+	size_t bucket, member; /* offsets */
+} limiter_keys[] = {
+#define LIMITER_KEY(bkt, mem, key, text) \
+	{ key, offsetof(struct cfg_rate_limiter, bkt), offsetof(struct cfg_token_bucket, mem) },
+	LIMITER_KEYS(LIMITER_KEY)
+#undef LIMITER_KEY
+};
 
 struct kv {
 	const struct desc *d;
 	char *given[DESC_FIELDS_MAX]; /* the text behind "=", of the row's last piece; NULL: not given */
+	char *limits[nitems(limiter_keys)]; /* the same for those */
 	uint32_t modes;               /* console mode keys that occurred, a bit each */
 	struct err *e;
 };
@@ -65,12 +77,34 @@ static int mode_of_key(const struct desc *d, const char *key)
 	return -1;
 }
 
-static bool has_modes(const struct desc *d)
+static bool has_kind(const struct desc *d, enum kv_kind kind)
 {
 	for (unsigned i = 0; i < d->n; i++)
-		if (d->f[i].kv == KV_MODE)
+		if (d->f[i].kv == kind)
 			return true;
 	return false;
+}
+
+static char **find_limit(struct kv *k, const char *key)
+{
+	if (!has_kind(k->d, KV_LIMITER))
+		return NULL;
+	for (size_t i = 0; i < nitems(limiter_keys); i++)
+		if (strcmp(limiter_keys[i].name, key) == 0)
+			return &k->limits[i];
+	return NULL;
+}
+
+/* Where the text of a key goes; NULL: no such key. */
+static char **find_key(struct kv *k, const char *key)
+{
+	for (unsigned i = 0; i < k->d->n; i++) {
+		const struct field_desc *f = &k->d->f[i];
+
+		if (f->kv != KV_NONE && f->kv != KV_MODE && f->kv != KV_LIMITER && strcmp(key_of(f), key) == 0)
+			return &k->given[i];
+	}
+	return find_limit(k, key);
 }
 
 static int take_piece(struct kv *k, char *piece)
@@ -80,23 +114,19 @@ static int take_piece(struct kv *k, char *piece)
 
 	if (eq != NULL)
 		*eq = '\0';
-	if (has_modes(k->d))
+	if (has_kind(k->d, KV_MODE))
 		mode = mode_of_key(k->d, piece);
 	if (mode >= 0)
 		k->modes |= 1u << mode;
 	if (mode >= 0 && mode != CONSOLE_MODE_FILE && mode != CONSOLE_MODE_SOCKET)
 		return 0; /* a flag: whatever stands behind "=" does not count */
-	for (unsigned i = 0; i < k->d->n; i++) {
-		const struct field_desc *f = &k->d->f[i];
-
-		if (f->kv == KV_NONE || f->kv == KV_MODE || strcmp(key_of(f), piece) != 0)
-			continue;
-		if (eq == NULL)
-			return err_set(k->e, -EINVAL, "%s: value missing", piece);
-		k->given[i] = kv_trim(eq + 1);
-		return 0;
-	}
-	return err_set(k->e, -EINVAL, "unknown key \"%s\"", piece);
+	char **where = find_key(k, piece);
+	if (where == NULL)
+		return err_set(k->e, -EINVAL, "unknown key \"%s\"", piece);
+	if (eq == NULL)
+		return err_set(k->e, -EINVAL, "%s: value missing", piece);
+	*where = kv_trim(eq + 1);
+	return 0;
 }
 
 static int take_pieces(struct kv *k, char *text)
@@ -130,12 +160,15 @@ static int read_enum(const struct field_desc *f, void *p, const char *text)
 
 static int read_string(const struct field_desc *f, void *p, const char *text)
 {
+	char canon[TEXT_FORM_MAX];
 	size_t len = strlen(text);
 	char *s;
 
 	if (len < field_value_min(f) || len > field_value_max(f))
 		return -ERANGE;
-	s = strdup(text);
+	if (f->form != TF_ANY && text_form_canon(f->form, text, canon) < 0)
+		return -EINVAL;
+	s = strdup(f->form != TF_ANY ? canon : text);
 	if (s == NULL)
 		return -ENOMEM;
 	memcpy(p, &s, sizeof(s));
@@ -178,6 +211,7 @@ static int read_scalar(const struct field_desc *f, void *p, const char *text)
 	case KV_TUPLES:
 	case KV_COLONS:
 	case KV_NAMES:
+	case KV_LIMITER:
 	case KV_IGNORED:
 		break;
 	}
@@ -337,15 +371,6 @@ static int read_names(const struct field_desc *f, void *obj, char *text)
 	return 0;
 }
 
-/* The string of a row that has no place: refused unless it is the default. */
-static int read_unstored(const struct kv *k, const struct field_desc *f, char *text)
-{
-	if (f->kv == KV_IGNORED)
-		return 0;
-	kv_dequote(text);
-	return f->def_str != NULL && strcmp(f->def_str, text) == 0 ? 0 : not_supported(k, f, text);
-}
-
 static int read_field(const struct field_desc *f, void *obj, char *text)
 {
 	int r;
@@ -371,6 +396,7 @@ static int read_field(const struct field_desc *f, void *obj, char *text)
 	case KV_ENUM_CASE:
 	case KV_MODE:
 	case KV_MODE_PATH:
+	case KV_LIMITER:
 	case KV_IGNORED:
 		break;
 	}
@@ -407,12 +433,52 @@ static int read_given(const struct kv *k, const struct field_desc *f, void *obj,
 	if (whole == NULL)
 		return bad_value(k, f, -ENOMEM, "");
 	if (!field_is_stored(f))
-		return read_unstored(k, f, text);
+		return f->kv == KV_IGNORED ? 0 : not_supported(k, f, text);
 	r = read_field(f, obj, text);
 	if (r < 0)
 		return bad_value(k, f, r, whole);
 	refused = not_plain(f, obj);
 	return refused != NULL ? not_supported(k, refused, whole) : 0;
+}
+
+/* --- limits ---------------------------------------------------------------------------------------------------------- */
+
+/* A bucket without size or refill time limits nothing and is not there. */
+static bool bucket_set(struct cfg_token_bucket *b)
+{
+	if (b->size == 0 || b->refill_time == 0) {
+		*b = (struct cfg_token_bucket){ 0 };
+		return false;
+	}
+	b->has_one_time_burst = true;
+	return true;
+}
+
+static int read_limiter(const struct kv *k, const struct field_desc *f, void *obj)
+{
+	struct cfg_rate_limiter l;
+
+	obj_init(&desc_cfg_rate_limiter, &l); /* owns nothing */
+	for (size_t i = 0; i < nitems(limiter_keys); i++) {
+		char *text = k->limits[i];
+		uint64_t v;
+
+		if (text == NULL || *text == '\0')
+			continue;
+		kv_dequote(text);
+		int r = kv_int(text, 0, UINT64_MAX, &v);
+		if (r < 0)
+			return err_set(k->e, -EINVAL, "%s: \"%s\" is %s", limiter_keys[i].name, text,
+				       r == -ERANGE ? "out of range" : "not valid");
+		memcpy((char *)&l + limiter_keys[i].bucket + limiter_keys[i].member, &v, sizeof(v));
+	}
+	l.has_bandwidth = bucket_set(&l.bandwidth);
+	l.has_ops = bucket_set(&l.ops);
+	if (!l.has_bandwidth && !l.has_ops)
+		return 0;
+	memcpy(field_at(f, obj), &l, sizeof(l));
+	field_set_has(f, obj, true);
+	return 0;
 }
 
 /* --- consoles -------------------------------------------------------------------------------------------------------- */
@@ -454,6 +520,8 @@ static int read_row(struct kv *k, unsigned i, void *obj)
 
 	if (f->kv == KV_NONE || f->kv == KV_MODE)
 		return 0;
+	if (f->kv == KV_LIMITER)
+		return read_limiter(k, f, obj);
 	if (f->kv == KV_MODE_PATH) {
 		if (!path_counts(k->d, f, obj))
 			return 0;

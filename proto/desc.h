@@ -45,6 +45,9 @@ enum presence {
 
 enum served { FS_SERVED, FS_LATER };
 
+/* What a string has to look like; it is stored in its one canonical spelling (proto/text_form.h). */
+enum text_form { TF_ANY, TF_MAC, TF_IP };
+
 /* How the field is written as a key=value option. */
 enum kv_kind {
 	KV_NONE,      /* no key */
@@ -62,6 +65,7 @@ enum kv_kind {
 	KV_TUPLES,    /* [key@value,...]: list of objects with two fields */
 	KV_COLONS,    /* a:b:c:d: object of numbers */
 	KV_NAMES,     /* [a,b]: object of bools, those named are true */
+	KV_LIMITER,   /* bw_size=, ...: a cfg_rate_limiter, in the keys of LIMITER_KEYS */
 	KV_IGNORED,   /* accepted and dropped; the row has no storage and no JSON member */
 };
 
@@ -102,10 +106,15 @@ struct field_desc {
 	const struct desc *obj;
 
 	/* the rest is given by name in the row */
-	const char *def_str; /* UNSTORED strings: the one that is taken */
-	bool must;           /* UNSTORED: JSON must give it, as if REQ */
+	const char *def_str; /* NULLABLE: what NULL means; JSON writes that, and does not take null for it */
+	bool must;           /* NULLABLE: JSON must give it, as if REQ */
+	enum text_form form; /* STR */
 	bool def_has;     /* OPT: present when the whole object is left out */
 	bool omit_false;  /* BOOL: not written to JSON when false */
+	bool put_null;    /* OPT: written to JSON as null when absent */
+	bool strict;      /* OBJ: JSON members that it does not know are refused */
+	bool distrust;    /* OPTLIST: what JSON says is checked and then forgotten */
+	bool internal;    /* no JSON member and no key: between our own processes only */
 	uint32_t accept;  /* LATER enums: values taken beside the default, a bit each */
 	enum kv_kind kv;
 	const char *key;     /* key=value name when it differs from name */
@@ -123,7 +132,7 @@ struct desc {
 	const struct field_desc *f;
 };
 
-/* Zero, then defaults. Cannot fail: a default string belongs to an UNSTORED row. */
+/* Zero, then defaults. Cannot fail: a default string is what NULL means. */
 void obj_init(const struct desc *d, void *obj);
 /* Free what the object owns and zero it. Accepts zeroed objects. */
 void obj_fini(const struct desc *d, void *obj);

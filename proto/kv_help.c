@@ -31,6 +31,7 @@ static const char *placeholder(const struct field_desc *f)
 		return "[<key>@<value>]";
 	case KV_COLONS:
 		return "<a>:<b>:<c>:<d>";
+	case KV_LIMITER:
 	case KV_NONE:
 	case KV_ENUM:
 	case KV_ENUM_CASE:
@@ -51,7 +52,7 @@ static void put_default(const struct field_desc *f, struct wbuf *out)
 		(void)wbuf_printf(out, " (%" PRIu64 "M)", f->def / MIB);
 	else if (f->kv_like_prev)
 		(void)wbuf_printf(out, " (%s)", f[-1].key != NULL ? f[-1].key : f[-1].name);
-	else if (f->kind != FK_OBJ && f->kind != FK_ENUM)
+	else if (f->kind != FK_OBJ && f->kind != FK_ENUM && f->kind != FK_STR)
 		(void)wbuf_printf(out, " (%" PRIu64 ")", f->def);
 }
 
@@ -85,13 +86,22 @@ static void put_enum(const struct field_desc *f, struct wbuf *out)
 	}
 }
 
+static void put_limiter(struct wbuf *out)
+{
+#define LIMITER_KEY(bkt, mem, key, text) key "=<number>",
+	static const char *const keys[] = { LIMITER_KEYS(LIMITER_KEY) };
+#undef LIMITER_KEY
+
+	for (size_t i = 0; i < nitems(keys); i++)
+		(void)wbuf_printf(out, "%s%s", i > 0 ? ", " : "", keys[i]);
+}
+
 /* Is there a key that this build takes something for? */
 static bool is_told(const struct field_desc *f)
 {
 	if (f->kv == KV_MODE)
 		return true; /* its paths are told with it */
-	return f->kv != KV_NONE && f->kv != KV_IGNORED && f->kv != KV_MODE_PATH && f->served == FS_SERVED &&
-	       f->kind != FK_OBJ;
+	return f->kv != KV_NONE && f->kv != KV_IGNORED && f->kv != KV_MODE_PATH && f->served == FS_SERVED;
 }
 
 int kv_help(const struct desc *d, struct wbuf *out)
@@ -107,6 +117,10 @@ int kv_help(const struct desc *d, struct wbuf *out)
 		first = false;
 		if (f->kv == KV_MODE) {
 			put_modes(d, f, out);
+			continue;
+		}
+		if (f->kv == KV_LIMITER) {
+			put_limiter(out);
 			continue;
 		}
 		(void)wbuf_printf(out, "%s=%s", f->key != NULL ? f->key : f->name, placeholder(f));

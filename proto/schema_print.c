@@ -68,6 +68,8 @@ static const char *value_name(const struct field_desc *f)
 		return "list";
 	case KV_COLONS:
 		return "parts";
+	case KV_LIMITER:
+		return "number";
 	case KV_NONE:
 	case KV_ENUM:
 	case KV_ENUM_CASE:
@@ -86,9 +88,9 @@ static void put_default(const struct field_desc *f)
 		printf(" (default %s)", f->def != 0 ? "on" : "off");
 	else if (f->kv == KV_SIZE && f->def % MIB == 0)
 		printf(" (default %" PRIu64 "M)", f->def / MIB);
-	else if (f->en != NULL)
+	else if (f->en != NULL && f->en->names[f->def].kv != NULL)
 		printf(" (default %s)", f->en->names[f->def].kv);
-	else
+	else if (f->en == NULL)
 		printf(" (default %" PRIu64 ")", f->def);
 }
 
@@ -106,6 +108,16 @@ static void man_modes(const struct field_desc *f, const struct desc *d)
 	}
 }
 
+static void man_limiter(void)
+{
+#define LIMITER_KEY(bkt, mem, key, text) { key, text },
+	static const char *const keys[][2] = { LIMITER_KEYS(LIMITER_KEY) };
+#undef LIMITER_KEY
+
+	for (size_t i = 0; i < nitems(keys); i++)
+		printf(".It Cm %s Ns = Ns Ar number\n%s\n", keys[i][0], keys[i][1]);
+}
+
 static void man_keys(const struct desc *d)
 {
 	printf(".Bl -tag -width Ds -compact\n");
@@ -116,7 +128,11 @@ static void man_keys(const struct desc *d)
 			man_modes(f, d);
 			continue;
 		}
-		if (f->kv == KV_NONE || f->kv == KV_MODE_PATH || f->served != FS_SERVED || f->kind == FK_OBJ)
+		if (f->kv == KV_LIMITER) {
+			man_limiter();
+			continue;
+		}
+		if (f->kv == KV_NONE || f->kv == KV_MODE_PATH || f->served != FS_SERVED)
 			continue;
 		printf(".It Cm %s Ns = Ns Ar %s\n", f->key != NULL ? f->key : f->name, value_name(f));
 		put_text(f->help);
@@ -257,7 +273,7 @@ static void put_property(const struct field_desc *f)
 /* A row that a client may write something into. */
 static bool is_told(const struct field_desc *f)
 {
-	return field_is_stored(f) && (f->served == FS_SERVED || f->kind == FK_ENUM);
+	return field_is_stored(f) && !f->internal && (f->served == FS_SERVED || f->kind == FK_ENUM);
 }
 
 static void put_schema(const struct desc *d)
@@ -277,7 +293,7 @@ static void put_schema(const struct desc *d)
 	printf("}");
 	first = true;
 	for (unsigned i = 0; i < d->n; i++) {
-		if (d->f[i].pres != FP_REQ && d->f[i].pres != FP_LIST)
+		if (d->f[i].pres != FP_REQ && d->f[i].pres != FP_LIST && !d->f[i].must)
 			continue;
 		printf("%s\"%s\"", first ? ",\"required\":[" : ",", d->f[i].name);
 		first = false;

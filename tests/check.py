@@ -274,6 +274,8 @@ def run_contract(totals):
 
 
 def run_backend(totals):
+    for src in sources("backend/*_test.c"):
+        totals.add("backend", run_program(os.path.basename(src)[:-2], [os.path.join(BUILD, src[:-2])], SAN_ENV if SAN else None))
     run_scripts(totals, "backend", "backend")
 
 

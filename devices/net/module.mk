@@ -1,4 +1,6 @@
-# cloister-net.
+# cloister-net, and the one-shot cloister-tap.
+SRCS += devices/net/net_hdr.c devices/net/net_ctrl.c
+
 PROGS += cloister-net
 cloister-net_SRCS := devices/net/net.c
 cloister-net_LINK := static

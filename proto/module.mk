@@ -3,7 +3,8 @@ SRCS += proto/desc.c proto/text_form.c proto/config.c proto/msg.c proto/codec_bi
 	proto/chan_wait.c proto/dispatch.c \
 	proto/json_scan.c proto/codec_json.c proto/codec_json_put.c \
 	proto/kv_text.c proto/codec_kv.c proto/kv_help.c \
-	proto/opts.c proto/opts_table.c proto/opts_config.c proto/opts_text.c proto/rules.c
+	proto/opts.c proto/opts_table.c proto/opts_config.c proto/opts_text.c \
+	proto/rules.c proto/rules_device.c proto/rules_runtime.c
 
 # Host tool: documents from the tables.
 SCHEMA_PRINT := $(B)/host/schema_print

@@ -17,8 +17,7 @@ static bool is_plain_object(const struct desc *d, const void *obj)
 	return true;
 }
 
-/* A device of a later build may be asked for in the one form that makes no difference: entropy from /dev/urandom, a
- * balloon of size 0. */
+/* A device of a later build may be asked for in the one form that makes no difference: a balloon of size 0. */
 static bool asks_for_nothing(const struct opt_desc *d, const char *value)
 {
 	bool plain;
@@ -75,6 +74,61 @@ static int parse_object(const struct opts *o, enum opt_id id, void *obj, struct 
 	return r < 0 ? err_wrap(e, r, "parsing --%s", d->name) : 0;
 }
 
+/* Each value of the option is one more element of the list. */
+static int parse_list(const struct opts *o, enum opt_id id, struct cfg_vm *cfg, const char *member, struct err *e)
+{
+	const struct field_desc *f = desc_find(&desc_cfg_vm, member);
+	const struct opt_desc *d = &opt_table[id];
+	const struct opt_use *u = &o->o[id];
+	char *list;
+	int r = 0;
+
+	if (u->n == 0)
+		return 0;
+	if (u->n > field_max(f)) {
+		(void)err_set(e, -EINVAL, "%u of them, %u at most", u->n, (unsigned)field_max(f));
+		return err_wrap(e, -EINVAL, "parsing --%s", d->name);
+	}
+	list = calloc(u->n, f->elem);
+	if (list == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	field_set_ptr(f, cfg, list);
+	field_set_count(f, cfg, u->n); /* zeroed elements are free to fini */
+	field_set_has(f, cfg, true);
+	for (unsigned i = 0; i < u->n && r == 0; i++)
+		r = kv_decode(d->kv, list + i * f->elem, u->v[i], e);
+	return r < 0 ? err_wrap(e, r, "parsing --%s", d->name) : 0;
+}
+
+/* What a foreign back end serves has no format. */
+static void forget_image_types(struct cfg_vm *cfg)
+{
+	for (size_t i = 0; i < cfg->n_disks; i++)
+		if (cfg->disks[i].vhost_socket != NULL)
+			cfg->disks[i].image_type = IMAGE_TYPE_UNKNOWN;
+}
+
+static int parse_devices(const struct opts *o, struct cfg_vm *cfg, struct err *e)
+{
+	int r = parse_list(o, OPT_RATE_LIMIT_GROUP, cfg, "rate_limit_groups", e);
+
+	if (r == 0)
+		r = parse_list(o, OPT_DISK, cfg, "disks", e);
+	if (r == 0)
+		r = parse_list(o, OPT_NET, cfg, "net", e);
+	if (r == 0)
+		r = parse_object(o, OPT_RNG, &cfg->rng, e);
+	if (r == 0)
+		r = parse_object(o, OPT_CONSOLE, &cfg->console, e);
+	if (r == 0)
+		r = parse_object(o, OPT_SERIAL, &cfg->serial, e);
+	if (r == 0)
+		r = parse_object(o, OPT_DEBUG_CONSOLE, &cfg->debug_console, e);
+	if (r == 0)
+		forget_image_types(cfg);
+	return r;
+}
+
 static int take_text(const struct opts *o, enum opt_id id, uint64_t max, char **out, struct err *e)
 {
 	const char *v = opts_value(o, id);
@@ -113,11 +167,7 @@ int opts_to_config(const struct opts *o, struct cfg_vm *cfg, struct err *e)
 	if (r == 0)
 		r = parse_object(o, OPT_MEMORY, &cfg->memory, e);
 	if (r == 0)
-		r = parse_object(o, OPT_CONSOLE, &cfg->console, e);
-	if (r == 0)
-		r = parse_object(o, OPT_SERIAL, &cfg->serial, e);
-	if (r == 0)
-		r = parse_object(o, OPT_DEBUG_CONSOLE, &cfg->debug_console, e);
+		r = parse_devices(o, cfg, e);
 	if (r == 0)
 		r = take_payload(o, cfg, e);
 	if (r == 0)

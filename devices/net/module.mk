@@ -1,5 +1,5 @@
 # cloister-net, and the one-shot cloister-tap.
-SRCS += devices/net/net_hdr.c devices/net/net_ctrl.c
+SRCS += devices/net/net_hdr.c devices/net/net_ctrl.c devices/net/tapdev.c devices/net/tapif.c
 
 PROGS += cloister-net
 cloister-net_SRCS := devices/net/net.c
@@ -14,8 +14,8 @@ net_alone_FILES := $(net_FILES)
 PROGS += cloister-tap
 cloister-tap_SRCS := devices/net/tap.c
 cloister-tap_LINK := static
-cloister-tap_LIBS :=
+cloister-tap_LIBS := -levent_core
 cloister-tap_DIR := libexec/cloister
 
 ROLES += tap
-tap_FILES := devices/net/tap.c
+tap_FILES := devices/net/tap.c devices/net/tapdev.c devices/net/tapif.c

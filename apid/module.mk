@@ -1,5 +1,6 @@
 APID_SRCS := apid/http.c apid/reply.c apid/connpage.c apid/conn.c apid/server.c apid/rpc.c apid/logsink.c \
-	apid/vminfo.c apid/routes.c apid/cli.c apid/app.c apid/actions/commands.c apid/actions/steps.c
+	apid/vminfo.c apid/routes.c apid/cli.c apid/app.c apid/actions/commands.c apid/actions/steps.c \
+	apid/actions/console_steps.c apid/actions/boot_steps.c apid/actions/boot_plan.c
 SRCS += $(APID_SRCS)
 PROGS += cloister-apid
 cloister-apid_SRCS := apid/main.c

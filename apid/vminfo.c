@@ -31,12 +31,27 @@ static void put_member(struct wbuf *out, const char *name, const char *value)
 	(void)json_put_string(out, value);
 }
 
+static void put_bars(struct wbuf *out, const struct msg_dev_node *n)
+{
+	(void)wbuf_str(out, ",\"resources\":[");
+	for (size_t i = 0; i < n->n_bars; i++) {
+		const struct msg_pci_bar *b = &n->bars[i];
+
+		(void)wbuf_printf(out,
+				  "%s{\"PciBar\":{\"index\":%" PRIu32 ",\"base\":%" PRIu64 ",\"size\":%" PRIu64
+				  ",\"type_\":\"%s\",\"prefetchable\":%s}}",
+				  i > 0 ? "," : "", b->index, b->base, b->size, enum_pci_bar_type.names[b->type].json,
+				  b->prefetchable ? "true" : "false");
+	}
+	(void)wbuf_str(out, "]");
+}
+
 static void put_node(struct wbuf *out, const struct msg_dev_node *n)
 {
 	(void)json_put_string(out, n->id);
 	(void)wbuf_str(out, ":{\"id\":");
 	(void)json_put_string(out, n->id);
-	(void)wbuf_str(out, ",\"resources\":[]");
+	put_bars(out, n);
 	if (n->parent != NULL)
 		put_member(out, "parent", n->parent);
 	(void)wbuf_str(out, ",\"children\":[");

@@ -3,6 +3,7 @@
 #include "apid/actions/commands_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/log.h"
 
@@ -42,7 +43,9 @@ int command_ask_monitor(struct run *r, enum msg_type type, const void *obj, stru
 {
 	if (!pace(r->cs))
 		return STEP_POSTPONED;
-	return rpc_call(r->cs->mon, type, obj, MONITOR_TIMEOUT_MS, on_answer, r, NULL, e);
+	unsigned timeout_ms = r->step->timeout_ms != 0 ? r->step->timeout_ms : (unsigned)MONITOR_TIMEOUT_MS;
+
+	return rpc_call(r->cs->mon, type, obj, timeout_ms, on_answer, r, NULL, e);
 }
 
 int command_ask_vmmd(struct run *r, enum msg_type type, const void *obj, unsigned timeout_ms, uint32_t *id,
@@ -76,6 +79,22 @@ static void run_end(struct run *r)
 	start_next(cs);
 }
 
+static void step_next(struct run *r)
+{
+	if (r->step->times != NULL) {
+		r->index++; /* whether that was the last time is looked at before the next */
+		return;
+	}
+	r->step++;
+}
+
+static void start_undoing(struct run *r)
+{
+	r->undoing = true;
+	r->step = r->flow->undo;
+	r->index = 0;
+}
+
 /* Undoing never stops half way. */
 static bool goes_on_regardless(const struct run *r)
 {
@@ -90,6 +109,16 @@ static void log_failure(const struct run *r, const struct err *e)
 	log_error("%s%s: %s: %s", r->undoing ? "undoing a failed " : "", r->flow->name, r->step->name, chain);
 }
 
+/* Who asked knows which device it was about; unless the answer has said so. */
+static void add_about(struct run *r)
+{
+	char text[STEP_NAME];
+	const char *about = r->step->about != NULL ? r->step->about(r, text) : NULL;
+
+	if (about != NULL && strcmp(err_text(&r->e, 0), about) != 0)
+		(void)err_wrap(&r->e, err_code(&r->e, 0), "%s", about);
+}
+
 /* Ask the current step, or the next that has something to ask. */
 static void run_go(struct run *r)
 {
@@ -101,6 +130,11 @@ static void run_go(struct run *r)
 			run_end(r);
 			return;
 		}
+		if (r->step->times != NULL && r->index >= r->step->times(r)) {
+			r->step++;
+			r->index = 0;
+			continue;
+		}
 		res = r->step->ask(r, &e);
 		if (res == STEP_SENT || res == STEP_POSTPONED)
 			return;
@@ -108,17 +142,23 @@ static void run_go(struct run *r)
 			log_failure(r, &e);
 		} else if (res < 0) {
 			r->e = e;
-			r->undoing = true;
-			r->step = r->flow->undo;
+			add_about(r);
+			start_undoing(r);
 			continue;
 		}
-		r->step++;
+		step_next(r);
 	}
 }
 
 static bool no_vm_is_fine(const struct run *r, const struct err *e)
 {
 	return r->step->got == step_got_info_for_create && err_code(e, 0) == -ERR_NOT_FOUND;
+}
+
+/* Timed out, it may still happen. */
+static bool changes_vm(const struct step *s)
+{
+	return s->ask == step_ask_create || s->ask == step_ask_boot;
 }
 
 /* Whether the answer lets the run go on. Else r->e says why not. */
@@ -132,7 +172,8 @@ static bool accept_answer(struct run *r, struct chan_msg *m, const struct err *e
 	}
 	if (e != NULL) {
 		r->e = *e;
-		r->unknown = step_changes_vm(r->step) && err_code(e, 0) == -ETIMEDOUT;
+		r->unknown = changes_vm(r->step) && err_code(e, 0) == -ETIMEDOUT;
+		add_about(r);
 		return false;
 	}
 	if ((m != NULL ? m->type : MSG_RESULT) != r->step->answer) {
@@ -149,13 +190,12 @@ static void on_answer(void *arg, struct chan_msg *m, const struct err *e)
 	if (goes_on_regardless(r)) {
 		if (e != NULL)
 			log_failure(r, e);
-		r->step++;
+		step_next(r);
 	} else if (accept_answer(r, m, e)) {
-		r->step++;
+		step_next(r);
 	} else {
 		log_debug("%s failed at \"%s\"", r->flow->name, r->step->name);
-		r->undoing = true;
-		r->step = r->flow->undo;
+		start_undoing(r);
 	}
 	run_go(r);
 }
@@ -224,14 +264,16 @@ void commands_undo_boot(struct commands *cs)
 
 void commands_clean_up(struct commands *cs, enum vm_state state)
 {
-	struct msg_mon_close_console serial = { .which = CONSOLE_ID_SERIAL };
-
 	if (state == VM_STATE_NONE || state == VM_STATE_CREATED)
 		tidy(cs, MSG_MON_RELEASE, NULL);
-	if (state == VM_STATE_NONE)
-		tidy(cs, MSG_MON_CLOSE_CONSOLE, &serial);
-	else
-		cs->console_open = true;
+	for (unsigned i = 0; i < CONSOLES; i++) {
+		struct msg_mon_close_console c = { .which = (enum console_id)i };
+
+		if (state == VM_STATE_NONE)
+			tidy(cs, MSG_MON_CLOSE_CONSOLE, &c);
+		else
+			cs->console_open[i] = true;
+	}
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------- */

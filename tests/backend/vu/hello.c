@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,8 @@
 	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_CONFIG) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | \
 	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | \
 	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_STATUS))
-enum { STATUS_DRIVER_UP = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, STATS_BYTES = STATS_PAGE_BYTES };
+enum { STATUS_DRIVER_UP = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, STATS_BYTES = STATS_PAGE_BYTES,
+       SIGNAL_BASE = 128 };
 
 static bool is_preset(const struct vu *v)
 {
@@ -417,7 +419,7 @@ struct vu *vu_new(const struct vu_cfg *cfg)
 	return v;
 }
 
-/* Ours end by themselves when their front end (alone) or their parent (preset) is gone; others are killed. */
+/* A preset one ends by itself when its parent is gone; one alone may wait for another front end, and is told. */
 static bool end_process(struct vu *v)
 {
 	if (v->pid == 0)
@@ -426,9 +428,11 @@ static bool end_process(struct vu *v)
 		vu_proc_kill(v);
 		return true;
 	}
+	if (v->cfg.mode == VU_ALONE)
+		(void)kill(v->pid, SIGTERM);
 	int status = vu_proc_wait(v, VU_TIMEOUT_MS);
 
-	if (status == 0 || (v->cfg.mode == VU_PRESET && status > 0 && status < 128))
+	if ((status >= 0 && status < SIGNAL_BASE) || (v->cfg.mode == VU_ALONE && status == SIGNAL_BASE + SIGTERM))
 		return true;
 	if (status < 0)
 		vu_diag("%s does not end by itself", v->cfg.program);

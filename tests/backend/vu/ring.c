@@ -267,7 +267,7 @@ int vu_ring_wait(struct vu_ring *r, int timeout_ms)
 		if (now >= end && spins > 0)
 			return 0;
 		if (poll(&p, 1, now < end ? (int)(end - now) : 0) > 0 && read(r->call, &n, sizeof(n)) > 0)
-			r->calls++;
+			r->calls += n;
 	}
 }
 

@@ -21,7 +21,7 @@ CLONE_NEWNET = 0x40000000
 RESULT, TAP_CONFIG, TAP_RESULT = 0x0001, 0x0520, 0x0521
 TUNSETIFF, TUNGETIFF, TUNGETFEATURES = 0x400454CA, 0x800454D2, 0x800454CF
 TUNGETVNETHDRSZ, TUNGETVNETLE = 0x800454D7, 0x800454DD
-IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 1, 2, 0x1000, 0x4000, 0x0100
+IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE, IFF_PERSIST = 1, 2, 0x1000, 0x4000, 0x0100, 0x0800
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -110,14 +110,15 @@ def spawn(uid=None):
             high = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 100) for s in (theirs, their_log)]
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
-            os.closerange(5, 200)
+            program = os.open(PROGRAM, os.O_RDONLY | os.O_CLOEXEC)  # the uid may have no way there
+            os.closerange(program + 1, 200)
             if uid is not None:
                 os.setresgid(uid, uid, uid)
                 os.setresuid(uid, uid, uid)
             env = {k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}
             if SAN:
                 env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-            os.execve(PROGRAM, ["cloister-tap"], env)
+            os.execve(program, ["cloister-tap"], env)
         finally:
             os._exit(127)
     theirs.close()
@@ -153,7 +154,7 @@ def ask(*args, fds=(), uid=None, **kwargs):
             t.take("HI")  # the link is an object
             t.take("i")
             links.append(t.text())
-        raise Refused(code, links)
+        raise Refused(code, links[::-1])
     tap.eq(kind, TAP_RESULT, "answer")
     return Answer(t.text(), t.take("H"), t.take("?"), got, text)
 
@@ -211,7 +212,7 @@ def mode_of(fd):
     header, = struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(4)))
     little, = struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETLE, bytes(4)))
     blocking = os.get_blocking(fd)
-    return name.rstrip(b"\0").decode(), flags, header, little, blocking
+    return name.rstrip(b"\0").decode(), flags & ~IFF_PERSIST, header, little, blocking
 
 
 def is_ready(fd, name, flags):
@@ -296,22 +297,18 @@ def addresses_that_are_none_are_refused():
         (("10.0.0.256", "255.255.255.0"), '"10.0.0.256" is no address'),
         (("10.0.0", "255.255.255.0"), '"10.0.0" is no address'),
         (("10.0.0.1/24", "255.255.255.0"), "is no address"),
-        (("", "255.255.255.0"), None),
         (("10.0.0.1", "255.0.255.0"), 'network mask "255.0.255.0" has holes'),
         (("10.0.0.1", "24"), '"24" is no network mask'),
         (("10.0.0.1", "ffff::"), "different families"),
         (("fe80::zz", "ffff::"), '"fe80::zz" is no address'),
         (("10.0.0.1", None), "address and mask go together"),
         ((None, "255.0.0.0"), "address and mask go together"),
-        (("224.0.0.1", "255.0.0.0"), None),
         ((None, None, "01:00:00:00:00:00"), "can't be an interface's own address"),
         ((None, None, "00:00:00:00:00:00"), "can't be an interface's own address"),
         ((None, None, "02:00:00:00:00:0g"), "is no MAC address"),
         ((None, None, "02-00-00-00-00-00"), "is no MAC address"),
     )
     for args, text in cases:
-        if text is None:
-            continue
         got = refusal("new0", *args)
         tap.ok(got.startswith('tap "new0": ') and text in got, got)
         gone("new0")
@@ -336,7 +333,7 @@ def an_existing_tap_is_used_as_it_is():
             is_ready(a.fds[0], "there0", SINGLE)
             text = ip("addr", "show", "there0")
             tap.ok("10.0.0.1" not in text and "02:11:11:11:11:11" in text and "mtu 1400" in text, text)
-            tap.ok('tap \\"there0\\" exists already: its addresses stay' in a.log.replace('"', '\\"'), a.log)
+            tap.ok('tap "there0" exists already: its addresses stay' in a.log, a.log)
             tap.ok("its MTU stays 1400" in a.log, a.log)
             tap.ok("UP" in text, "brought up")
         with ask("there0") as a:  # nothing asked, nothing said
@@ -401,7 +398,6 @@ def no_more_queues_than_the_kernel_has():
 
 @tap.test
 def without_rights_it_says_so():
-    os.chmod(os.path.dirname(PROGRAM), 0o755)
     fds = [os.open("/dev/net/tun", os.O_RDWR)]
     try:
         got = refusal("new0", fds=fds, uid=65534)
@@ -523,18 +519,6 @@ def odd_messages_are_refused():
         receive(control)
         control.send(b"no message")
         os.waitpid(pid, 0)
-
-
-@tap.test
-def what_its_filter_holds_is_small():
-    done = subprocess.run([tap.program("gen/policy_gen"), "--list", "tap", "jail/policy/libs.sys", "devices/net/tap.c",
-                           "devices/net/tapdev.c", "devices/net/tapif.c"], cwd=tap.TOP, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        tap.skip("no policy_gen in this build")
-    calls = {line.split()[0].split("(")[0] for line in done.stdout.splitlines() if line.strip()}
-    always = {"clock_gettime", "futex", "restart_syscall", "rt_sigreturn", "exit", "exit_group", "munmap", "madvise"}
-    tap.diag("tap: " + " ".join(sorted(calls - always)))
-    tap.ok(not calls & {"openat", "open", "socket", "execve", "clone", "recvmsg"}, calls)
 
 
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -12,12 +12,12 @@ enum { HEAD = 16 };
 int vu_blk_init(struct vu_blk *b, struct vu *v, unsigned queue, unsigned n_slots, uint32_t bytes)
 {
 	*b = (struct vu_blk){ .v = v, .r = v->ring[queue], .n_slots = n_slots, .bytes = bytes };
-	b->head = vu_alloc(v, UINT64_C(HEAD) * n_slots, HEAD);
+	b->head = vu_alloc(v, (uint64_t)HEAD * n_slots, HEAD);
 	b->status = vu_alloc(v, n_slots, 64);
 	b->data = vu_alloc(v, UINT64_C(1) * bytes * n_slots, 4096);
 	if (b->head == 0 || b->status == 0 || b->data == 0)
 		return -ENOMEM;
-	b->head_p = vu_ptr(v, b->head, UINT64_C(HEAD) * n_slots);
+	b->head_p = vu_ptr(v, b->head, (uint64_t)HEAD * n_slots);
 	b->status_p = vu_ptr(v, b->status, n_slots);
 	b->data_p = vu_ptr(v, b->data, UINT64_C(1) * bytes * n_slots);
 	return 0;
@@ -31,7 +31,7 @@ static bool device_writes(uint32_t type)
 int vu_blk_add(struct vu_blk *b, unsigned slot, uint32_t type, uint64_t sector, uint32_t len)
 {
 	uint8_t *h = b->head_p + (size_t)HEAD * slot;
-	struct vu_buf out[2] = { { b->head + UINT64_C(HEAD) * slot, HEAD }, { b->data + UINT64_C(1) * b->bytes * slot, len } };
+	struct vu_buf out[2] = { { b->head + (uint64_t)HEAD * slot, HEAD }, { b->data + UINT64_C(1) * b->bytes * slot, len } };
 	struct vu_buf in[2] = { out[1], { b->status + slot, 1 } };
 	bool reads = device_writes(type), has_data = len > 0;
 

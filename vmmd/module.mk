@@ -1,1 +1,1 @@
--include vmmd/platform.mk vmmd/core.mk
+-include vmmd/platform.mk vmmd/core.mk vmmd/vhost.mk

@@ -286,7 +286,7 @@ def the_control_device_may_be_opened_by_the_monitor():
 
 @tap.test
 def names_that_no_interface_can_have_are_refused():
-    for name in ("a b", "a/b", "a:b", "..", ".", "tab\t", "per%d", "\x7f", "\u00e4"):
+    for name in ("a b", "a/b", "a:b", "..", ".", "tab\t", "per%d", "\x7f"):
         tap.ok('tap "%s": ' % name in refusal(name) and "name" in refusal(name), refusal(name))
     tap.ok(not any(n.startswith("per") for n in os.listdir("/sys/class/net")), "nothing was made")
 

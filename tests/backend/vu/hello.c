@@ -405,6 +405,24 @@ struct vu *vu_new_idle(const struct vu_cfg *cfg)
 	return v;
 }
 
+struct vu *vu_new_bare(const struct vu_cfg *cfg)
+{
+	struct vu_cfg bare = *cfg;
+
+	bare.mode = VU_PRESET;
+	bare.program = NULL;
+	struct vu *v = vu_new_mute(&bare);
+
+	if (v == NULL)
+		return NULL;
+	v->acked = cfg->features;
+	if (make_rings(v) < 0) {
+		(void)vu_free(v);
+		return NULL;
+	}
+	return v;
+}
+
 struct vu *vu_new(const struct vu_cfg *cfg)
 {
 	struct vu *v = vu_new_idle(cfg);

@@ -117,6 +117,8 @@ struct vu *vu_new(const struct vu_cfg *cfg);
 /* The same without starting rings (vu_start()), or without the handshake (vu_hello()). */
 struct vu *vu_new_idle(const struct vu_cfg *cfg);
 struct vu *vu_new_mute(const struct vu_cfg *cfg);
+/* Memory and rings and nobody to serve them: @cfg->features are in force. For floors. */
+struct vu *vu_new_bare(const struct vu_cfg *cfg);
 /* Ends the back end and frees all. False: it did not end as it should (a signal, an odd status). Accepts NULL. */
 bool vu_free(struct vu *v);
 

@@ -160,14 +160,18 @@ static int by_name(struct tap_job *j, struct err *e)
 /* --- taps that were given ----------------------------------------------------------------------------------------------- */
 
 /* The interface may be in another network namespace: only one of the same name and address is believed to be it. */
-static uint16_t mtu_of(const struct tap_job *j, const uint8_t mac[TAP_MAC_BYTES])
+static int look_at_given(struct tap_job *j, const uint8_t mac[TAP_MAC_BYTES], struct err *e)
 {
 	struct tap_found found;
 
 	if (tapif_find(j->route, j->name, &found, NULL) < 0 || found.kind == TAP_ABSENT ||
-	    memcmp(found.mac, mac, TAP_MAC_BYTES) != 0 || found.mtu > UINT16_MAX)
+	    memcmp(found.mac, mac, TAP_MAC_BYTES) != 0)
 		return 0;
-	return (uint16_t)found.mtu;
+	if (found.packet_info)
+		return tapdev_refuse_pi(j->name, e);
+	j->result.mtu = found.mtu <= UINT16_MAX ? (uint16_t)found.mtu : UINT16_MAX;
+	warn_unchanged(j);
+	return 0;
 }
 
 static int given(struct tap_job *j, struct err *e)
@@ -185,10 +189,7 @@ static int given(struct tap_job *j, struct err *e)
 				       j->name, name);
 		memcpy(j->name, name, sizeof(j->name));
 	}
-	j->result.mtu = mtu_of(j, mac);
-	if (j->result.mtu != 0)
-		warn_unchanged(j);
-	return 0;
+	return look_at_given(j, mac, e);
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------------------- */

@@ -124,6 +124,11 @@ int tapdev_attach(const int *fds, unsigned n, char name[TAP_NAME_BYTES], const s
 	return 0;
 }
 
+int tapdev_refuse_pi(const char *name, struct err *e)
+{
+	return err_set(e, -EINVAL, "tap \"%s\" puts packet information in front of frames (open it with IFF_NO_PI)", name);
+}
+
 /* A macvtap answers like a tap.
  * #syscalls tap: ioctl(ANY: TUNGETIFF, SIOCGIFHWADDR) fcntl(F_GETFL, F_SETFL)
  */
@@ -140,7 +145,7 @@ int tapdev_check_given(int fd, unsigned n_pairs, char name[TAP_NAME_BYTES], uint
 	if ((flags & IFF_TAP) == 0)
 		return err_set(e, -EINVAL, "\"%s\" is a tun interface: a tap is needed", name);
 	if ((flags & IFF_NO_PI) == 0)
-		return err_set(e, -EINVAL, "tap \"%s\" puts packet information in front of frames (open it with IFF_NO_PI)", name);
+		return tapdev_refuse_pi(name, e);
 	if ((flags & IFF_VNET_HDR) == 0)
 		return err_set(e, -EINVAL, "tap \"%s\" has no virtio header (open it with IFF_VNET_HDR)", name);
 	/* The other way round does no harm: some clients open every tap with multi-queue. */

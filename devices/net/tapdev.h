@@ -24,6 +24,7 @@ struct tap_found {
 	enum tap_kind kind;
 	char what[TAP_NAME_BYTES]; /* TAP_OTHER: "macvtap", "bridge", ..., or "" */
 	bool multi_queue;
+	bool packet_info;
 	bool is_up;
 	uint32_t mtu;
 	uint8_t mac[TAP_MAC_BYTES];
@@ -43,5 +44,8 @@ int tapdev_attach(const int *fds, unsigned n, char name[TAP_NAME_BYTES], const s
 /* A descriptor that was given: is it a tap that can serve one of @n_pairs? @name gets its interface's, @mac its address. */
 int tapdev_check_given(int fd, unsigned n_pairs, char name[TAP_NAME_BYTES], uint8_t mac[TAP_MAC_BYTES],
 		       struct err *e) __must_check;
+
+/* TUNGETIFF of newer kernels says IFF_NO_PI always: who knows better says it with this. */
+int tapdev_refuse_pi(const char *name, struct err *e);
 
 #endif

@@ -198,6 +198,8 @@ static void on_tun_attr(void *arg, unsigned type, const uint8_t *data, size_t le
 		f->kind = data[0] == IFF_TAP ? TAP_TAP : TAP_TUN;
 	else if (type == IFLA_TUN_MULTI_QUEUE && len >= 1)
 		f->multi_queue = data[0] != 0;
+	else if (type == IFLA_TUN_PI && len >= 1)
+		f->packet_info = data[0] != 0;
 }
 
 /* The kind stands before its data. */

@@ -141,6 +141,35 @@ int gmem_iov(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *io
 	return (int)n;
 }
 
+int gmem_iov_near(const struct gmem *gm, unsigned *hint, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max)
+{
+	const struct gmem_region *r = &gm->r[*hint < gm->n ? *hint : 0];
+
+	/* Subtraction on our side only: whatever wraps is out of range. */
+	if (gm->n > 0 && max > 0 && gpa >= r->gpa && gpa - r->gpa < r->size && len > 0 && len <= r->size - (gpa - r->gpa)) {
+		iov[0] = (struct iovec){ .iov_base = (uint8_t *)r->hva + (gpa - r->gpa), .iov_len = len };
+		return 1;
+	}
+	for (unsigned i = 0; i < gm->n; i++) {
+		if (gpa >= gm->r[i].gpa && gpa - gm->r[i].gpa < gm->r[i].size)
+			*hint = i;
+	}
+	return gmem_iov(gm, gpa, len, iov, max);
+}
+
+int gmem_gpa_of(const struct gmem *gm, const void *p, uint64_t *gpa)
+{
+	for (unsigned i = 0; i < gm->n; i++) {
+		uintptr_t off = (uintptr_t)p - (uintptr_t)gm->r[i].hva;
+
+		if (off < gm->r[i].size) {
+			*gpa = gm->r[i].gpa + off;
+			return 0;
+		}
+	}
+	return -EFAULT;
+}
+
 uint64_t gmem_total(const struct gmem *gm)
 {
 	uint64_t sum = 0;

@@ -40,6 +40,11 @@ int gmem_check(const struct gmem *gm, uint64_t gpa, uint64_t len) __must_check;
 /* Fill @iov (at most @max) for [gpa, gpa+len), for a system call that reads or writes guest memory. Returns the
  * count, -EFAULT, or -E2BIG. */
 int gmem_iov(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max);
+/* The same for callers with many small ranges. @hint is theirs and starts as 0: where the last range was. */
+int gmem_iov_near(const struct gmem *gm, unsigned *hint, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max);
+
+/* The guest address of a pointer that gmem_iov() gave. 0, or -EFAULT when it is none. */
+int gmem_gpa_of(const struct gmem *gm, const void *p, uint64_t *gpa) __must_check;
 
 /* Total RAM in bytes, and the last RAM address + 1. */
 uint64_t gmem_total(const struct gmem *gm);

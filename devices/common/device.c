@@ -6,24 +6,15 @@
 #include "devices/common/device.h"
 
 #include <errno.h>
-#include <malloc.h>
-#include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include "common/ev.h"
 #include "common/log.h"
 #include "devices/common/control.h"
+#include "devices/common/helper.h"
 #include "jail/policy/roles.h"
 
-enum {
-	FD_CONTROL = 3,
-	FD_LOG = 4,
-	MSG_MAX = 8192,
-	QUEUED_MAX = 65536,
-	HEAP_KEPT = 512 * 1024,
-	CONTROL_VERSION = 1,
-};
+enum { FD_CONTROL = HELPER_FD_CONTROL, FD_LOG = HELPER_FD_LOG };
 _Static_assert((int)FD_console_CONTROL == FD_CONTROL && (int)FD_console_LOG == FD_LOG, "the same in every helper");
 
 struct helper {
@@ -33,17 +24,6 @@ struct helper {
 	struct jail_missing missing;
 	int status;
 };
-
-/* A filter without brk and mmap needs a heap that is already there: grow it once, never give it back. */
-static int keep_heap(void)
-{
-	(void)mallopt(M_MMAP_MAX, 0);
-	(void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	(void)mallopt(M_TOP_PAD, HEAP_KEPT);
-	void *p = malloc(HEAP_KEPT);
-	free(p);
-	return p != NULL ? 0 : -ENOMEM;
-}
 
 static void finish(struct helper *h, int status)
 {
@@ -102,20 +82,9 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 		finish(h, 0);
 }
 
-static int say_hello(struct helper *h)
-{
-	struct msg_hlp_hello hello = {
-		.version = CONTROL_VERSION,
-		.missing_perm = h->missing.perm,
-		.missing_old = h->missing.old,
-	};
-
-	return chan_send(h->control.chan, MSG_HLP_HELLO, 0, &desc_msg_hlp_hello, &hello, NULL, 0);
-}
-
 static int setup(struct helper *h, const struct device_ops *ops, void *dev)
 {
-	struct chan *chan = chan_new(FD_CONTROL, MSG_MAX, QUEUED_MAX);
+	struct chan *chan = chan_new(FD_CONTROL, HELPER_MSG_MAX, HELPER_QUEUED_MAX);
 
 	h->base = ev_new(EV_BACKEND_POLL);
 	if (h->base == NULL || chan == NULL)
@@ -125,16 +94,7 @@ static int setup(struct helper *h, const struct device_ops *ops, void *dev)
 	h->ev_control = event_new(h->base, FD_CONTROL, EV_READ | EV_PERSIST, on_control, h);
 	if (h->ev_control == NULL || event_add(h->ev_control, NULL) < 0)
 		return -ENOMEM;
-	return say_hello(h);
-}
-
-static void ignore_signals(void)
-{
-	/* A stop of the unit signals everybody: helpers follow vmmd's orderly end instead. */
-	(void)signal(SIGTERM, SIG_IGN);
-	(void)signal(SIGINT, SIG_IGN);
-	(void)signal(SIGHUP, SIG_IGN);
-	(void)signal(SIGPIPE, SIG_IGN);
+	return helper_say_hello(chan, &h->missing);
 }
 
 int device_main(const struct device_ops *ops, void *dev, int argc, char **argv)
@@ -142,11 +102,11 @@ int device_main(const struct device_ops *ops, void *dev, int argc, char **argv)
 	struct helper h = { .status = -1 };
 
 	jail_post_exec(argc > 0 ? argv[0] : ops->name);
-	ignore_signals();
+	helper_ignore_signals();
 	log_open(FD_LOG, ops->name, LOG_DEBUG);
 	/* Nothing is opened by name from the first instruction on, so the rule need not wait for the lock-down. */
 	jail_lock_landlock(&h.missing);
-	if (keep_heap() < 0 || setup(&h, ops, dev) < 0)
+	if (helper_keep_heap() < 0 || setup(&h, ops, dev) < 0)
 		return 1;
 	(void)event_base_loop(h.base, EVLOOP_NO_EXIT_ON_EMPTY);
 	ops->stop(dev);

@@ -55,10 +55,13 @@ struct vdevice_ops {
 	const char *name; /* "blk": of log lines, of the stand-alone program's messages */
 	enum jail_role role, role_alone;
 	uint32_t flags;
-	unsigned queues_max; /* alone: as many as the front end may use */
+	unsigned fd_events;  /* FD_<role>_EVENTS: no call or kick has a lower number */
+	unsigned queues_max; /* alone: as many as the front end may use; vdevice_set_queues() for fewer */
 
-	/* Jailed: the device's own configuration. Take what @m carries with vdevice_take_fd(), fill @lim (it starts as the role's), make
-	 * what must exist before the lock-down. On failure the process ends. */
+	/* Jailed: the device's own configuration. Take what @m carries with vdevice_take_fd(), fill @lim, make what must exist before the
+	 * lock-down. On failure the process ends; the parent gets the chain.
+	 * @lim starts as what the library knows: no file may grow, no more tasks than its threads, guest memory and a bit of address
+	 * space. Of descriptors it counts itself: lim->nofile is how many numbers behind the last one are still to be used (0). */
 	enum msg_type config_type;
 	const struct desc *config_desc;
 	int (*configure)(void *dev, const void *config, struct chan_msg *m, struct jail_limits *lim, struct err *e);
@@ -66,6 +69,12 @@ struct vdevice_ops {
 	/* Alone: options (ends with an empty one), then open what they name and fill @lim. */
 	const struct vdevice_option *options;
 	int (*open_alone)(void *dev, struct jail_limits *lim, struct err *e);
+
+	/* Which of the threads serves queue @q, from 0; -1: the main thread. Absent: one for each queue. (VDEVICE_THREADS) */
+	int (*thread_of)(const void *dev, unsigned q);
+	/* Still before the lock-down, in the thread that will serve the queue: rings and descriptors of its own (vdevice_own_fd()), its
+	 * place on the processors. One after the other. */
+	int (*queue_init)(void *dev, unsigned q, struct err *e);
 
 	/* Locked. Look at untrusted contents of images and the like now; set features and configuration space
 	 * (vdevice_set_features(), vdevice_set_config()). *@detail goes out with READY. A failure is told to the parent with its
@@ -81,6 +90,9 @@ struct vdevice_ops {
 	/* Queue thread from here on. Something may be there: a kick, the start, vdevice_again(). Pop, serve, push until empty or a budget
 	 * (64 or so) is spent - then vdevice_again(vd, q, 0) - and vq_flush() at the end. */
 	void (*on_queue)(void *dev, struct vq *vq);
+	/* While the thread polls instead of sleeping (vdevice_set_polling()): look at what else could have work, without waiting. True
+	 * when there was something. */
+	bool (*poll)(void *dev, struct vq *vq);
 	/* The queue is about to be served / is to stop: nothing is popped any more; when nothing of it is in flight call
 	 * vdevice_queue_idle() (at once when nothing is; an absent op means that). What was popped and not begun may be dropped: it
 	 * comes again with the next start. */
@@ -90,7 +102,7 @@ struct vdevice_ops {
 	/* Main thread. Other messages on the control socket (VCON_WINSIZE), drain before the end: as in struct device_ops. */
 	int (*control)(void *dev, struct chan_msg *m, struct err *e);
 	void (*drain)(void *dev, uint32_t timeout_ms, void (*done)(void *arg, bool complete), void *arg);
-	/* The parent is gone: leave nothing behind on what others share. */
+	/* The parent is gone (alone: the end has come): leave nothing behind on what others share. */
 	void (*stop)(void *dev);
 };
 
@@ -100,8 +112,12 @@ int vdevice_main(const struct vdevice_ops *ops, void *dev, struct vdevice **self
 /* --- for devices ------------------------------------------------------------------------------------------------------- */
 
 /* Descriptor phase: descriptor @i of @m becomes number @number. */
-int vdevice_take_fd(struct vdevice *vd, struct chan_msg *m, unsigned i, int number, struct err *e) __must_check;
-/* Where the next descriptor of the device's own goes: FD_FIRST_OWN, then upwards; events follow it. */
+int vdevice_take_fd(struct vdevice *vd, struct chan_msg *m, unsigned i, unsigned number, struct err *e) __must_check;
+/* The same for a descriptor that was made here: *@fd becomes number @number, and -1. Numbers from VDEVICE_FD_FIRST_OWN on;
+ * events follow the highest. Also alone, where numbers matter only when the role pins them. Any thread of the descriptor phase. */
+int vdevice_own_fd(struct vdevice *vd, int *fd, unsigned number, struct err *e) __must_check;
+/* Alone, in .open_alone: serve @n queues, not queues_max. */
+void vdevice_set_queues(struct vdevice *vd, unsigned n);
 unsigned vdevice_n_queues(const struct vdevice *vd);
 uint16_t vdevice_queue_size(const struct vdevice *vd);
 bool vdevice_is_alone(const struct vdevice *vd);
@@ -120,6 +136,12 @@ struct event_base *vdevice_base(struct vdevice *vd, unsigned q);
 struct vq *vdevice_queue(struct vdevice *vd, unsigned q);
 /* Call on_queue for @q again: soon (0) or in @ms. One pending call a queue, the earlier one counts. Queue thread. */
 void vdevice_again(struct vdevice *vd, unsigned q, unsigned ms);
+/* Call on_queue for @q now, from an event of the device's own (a completion, a packet, a timer). Chains are popped nowhere else than in
+ * on_queue: the library sees there whether the device met the end of the ring, and asks for kicks then, and only then. Queue
+ * thread. Does nothing while the queue does not run. */
+void vdevice_serve(struct vdevice *vd, unsigned q);
+/* Look at the queue for up to @us microseconds before sleeping, if lately something came that soon; 0: never. Before it starts. */
+void vdevice_set_polling(struct vdevice *vd, unsigned q, uint32_t us);
 /* See queue_stop. Queue thread. */
 void vdevice_queue_idle(struct vdevice *vd, unsigned q);
 /* The guest broke the rules: count, log (limited), tell the front end by the err eventfd; the queue is not popped from until

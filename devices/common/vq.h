@@ -25,6 +25,7 @@ struct vq_chain {
 	uint32_t out_bytes, in_bytes;
 	unsigned n_out, n_in;
 	struct iovec *iov;
+	bool in_seen; /* the walk's own */
 };
 
 /* Pop the next chain. @iov has room for @max iovecs (not bytes). Returns 1 popped, 0 empty, -EBADMSG guest fault (the queue
@@ -53,6 +54,9 @@ void vq_chain_dirty(struct vq *vq, const struct vq_chain *c, uint32_t off, uint3
 int vq_want_kicks(struct vq *vq, bool on);
 /* Chains that wait to be popped, at most the queue size; for adaptive polling and for net. -EBADMSG: index out of range. */
 int vq_pending(struct vq *vq);
+
+/* What broke the queue, for the log. */
+const char *vq_fault(const struct vq *vq);
 
 unsigned vq_index(const struct vq *vq);
 uint16_t vq_size(const struct vq *vq);

@@ -375,6 +375,14 @@ static bool equal_value(const struct field_desc *f, const void *a, const void *b
 	return strcmp(sa, sb) == 0;
 }
 
+/* A default string is the same as none. */
+static const char *text_meant(const struct field_desc *f, const void *obj)
+{
+	const char *s = field_str(f, obj);
+
+	return s != NULL ? s : f->def_str;
+}
+
 static bool equal_list(const struct field_desc *f, const void *a, const void *b)
 {
 	const char *la = field_list(f, a), *lb = field_list(f, b);
@@ -395,6 +403,11 @@ bool obj_equal(const struct desc *d, const void *a, const void *b)
 
 		if (!field_is_stored(f))
 			continue;
+		if (f->def_str != NULL) {
+			if (strcmp(text_meant(f, a), text_meant(f, b)) != 0)
+				return false;
+			continue;
+		}
 		if (field_has(f, a) != field_has(f, b))
 			return false;
 		if (!field_has(f, a))
@@ -426,6 +439,8 @@ bool field_is_plain(const struct field_desc *f, const void *obj)
 	case FP_OPTLIST:
 		return field_count(f, obj) == 0;
 	case FP_NULLABLE:
+		if (f->def_str != NULL)
+			return strcmp(text_meant(f, obj), f->def_str) == 0;
 		return field_str(f, obj) == NULL;
 	case FP_OPT:
 		if (!field_has(f, obj))

@@ -44,6 +44,8 @@ static const char *placeholder(const struct field_desc *f)
 
 static void put_default(const struct field_desc *f, struct wbuf *out)
 {
+	if (f->def_str != NULL && *f->def_str != '\0')
+		(void)wbuf_printf(out, " (%s)", f->def_str);
 	if (f->pres != FP_REQ && f->pres != FP_DEF)
 		return;
 	if (f->kv == KV_TOGGLE)

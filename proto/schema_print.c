@@ -82,6 +82,8 @@ static const char *value_name(const struct field_desc *f)
 
 static void put_default(const struct field_desc *f)
 {
+	if (f->def_str != NULL && *f->def_str != '\0')
+		printf(" (default %s)", f->def_str);
 	if (f->kv_like_prev || (f->pres != FP_REQ && f->pres != FP_DEF))
 		return;
 	if (f->kv == KV_TOGGLE)

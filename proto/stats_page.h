@@ -22,7 +22,9 @@ enum { STATS_PAGE_BYTES = 4096, STATS_COUNTERS_MAX = 64 };
 	C(STATS_BLK_READ_LATENCY_AVG, "read_latency_avg", STATS_LATENCY_NONE) \
 	C(STATS_BLK_WRITE_LATENCY_MIN, "write_latency_min", UINT64_MAX) \
 	C(STATS_BLK_WRITE_LATENCY_MAX, "write_latency_max", UINT64_MAX) \
-	C(STATS_BLK_WRITE_LATENCY_AVG, "write_latency_avg", STATS_LATENCY_NONE)
+	C(STATS_BLK_WRITE_LATENCY_AVG, "write_latency_avg", STATS_LATENCY_NONE) \
+	C(STATS_BLK_FLUSH_FAILED, NULL, 0) /* so will all until the device is reset */ \
+	C(STATS_BLK_WRITE_THROUGH, NULL, 0) /* the driver turned the cache off */
 #define STATS_NET(C) \
 	C(STATS_NET_RX_BYTES, "rx_bytes", 0) \
 	C(STATS_NET_RX_FRAMES, "rx_frames", 0) \

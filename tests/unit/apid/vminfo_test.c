@@ -37,7 +37,8 @@ static void assert_text(const char *want)
 	"\"memory\":{\"size\":536870912,\"mergeable\":false,\"hotplug_method\":\"Acpi\",\"shared\":false,\"hugepages\":false," \
 	"\"prefault\":false,\"reserve\":false,\"thp\":true}"
 #define REST \
-	"\"serial\":{\"mode\":\"Null\"},\"console\":{\"mode\":\"Off\",\"pci_segment\":0}," \
+	"\"rng\":{\"pci_segment\":0,\"src\":\"/dev/urandom\"}," \
+	"\"serial\":{\"mode\":\"Null\"},\"console\":{\"mode\":\"Tty\",\"pci_segment\":0}," \
 	"\"debug_console\":{\"mode\":\"Off\",\"iobase\":233},\"pvpanic\":false,\"iommu\":false,\"watchdog\":false," \
 	"\"landlock_enable\":false"
 
@@ -61,16 +62,21 @@ static void info_of_a_created_vm_has_all_defaults_and_no_devices(void **state)
 
 static void info_of_a_running_vm_has_its_device_tree(void **state)
 {
-	char ioapic[] = "__ioapic", serial[] = "_virtio", child[] = "_disk0", bdf[] = "0000:00:01.0";
-	char *children[] = { child };
+	char ioapic[] = "__ioapic", wrapper[] = "_virtio-pci-_disk0", disk[] = "_disk0", bdf[] = "0000:00:01.0";
+	char *children[] = { disk };
+	struct msg_pci_bar bars[] = {
+		{ .index = 0, .base = UINT64_C(70368735789056), .size = 524288, .type = PCI_BAR_MMIO64 },
+		{ .index = 2, .base = 3891789824, .size = 1, .type = PCI_BAR_MMIO32, .prefetchable = true },
+	};
 	struct msg_dev_node nodes[] = {
 		{ .id = ioapic },
-		{ .id = serial, .parent = ioapic, .n_children = 1, .children = children, .pci_bdf = bdf },
+		{ .id = disk, .parent = wrapper },
+		{ .id = wrapper, .n_bars = 2, .bars = bars, .n_children = 1, .children = children, .pci_bdf = bdf },
 	};
 	struct msg_cmd_vm_info_result r = {
 		.state = VM_STATE_RUNNING,
 		.memory_actual_size = UINT64_MAX,
-		.n_nodes = 2,
+		.n_nodes = 3,
 		.nodes = nodes,
 	};
 
@@ -80,8 +86,12 @@ static void info_of_a_running_vm_has_its_device_tree(void **state)
 	assert_text("{\"config\":{" CPUS "," MEMORY "," REST
 		    "},\"state\":\"Running\",\"memory_actual_size\":18446744073709551615,\"device_tree\":{"
 		    "\"__ioapic\":{\"id\":\"__ioapic\",\"resources\":[],\"children\":[]},"
-		    "\"_virtio\":{\"id\":\"_virtio\",\"resources\":[],\"parent\":\"__ioapic\",\"children\":[\"_disk0\"],"
-		    "\"pci_bdf\":\"0000:00:01.0\"}}}");
+		    "\"_disk0\":{\"id\":\"_disk0\",\"resources\":[],\"parent\":\"_virtio-pci-_disk0\",\"children\":[]},"
+		    "\"_virtio-pci-_disk0\":{\"id\":\"_virtio-pci-_disk0\",\"resources\":["
+		    "{\"PciBar\":{\"index\":0,\"base\":70368735789056,\"size\":524288,\"type_\":\"Mmio64\","
+		    "\"prefetchable\":false}},"
+		    "{\"PciBar\":{\"index\":2,\"base\":3891789824,\"size\":1,\"type_\":\"Mmio32\","
+		    "\"prefetchable\":true}}],\"children\":[\"_disk0\"],\"pci_bdf\":\"0000:00:01.0\"}}}");
 	obj_fini(&desc_cfg_vm, &r.config);
 }
 

@@ -63,11 +63,11 @@ static void bin_layout_is_what_the_header_says(void **state)
 static void bin_optional_parts_take_one_byte_when_absent(void **state)
 {
 	static const uint8_t absent[] = { 1, 0, 1, 0, 0, 0, 0 };
-	struct msg_cmd_vm_boot m = { 0 };
+	struct msg_mon_open_console_result m = { 0 };
 	struct wbuf w;
 
 	(void)state;
-	encode(&desc_msg_cmd_vm_boot, &m, &w);
+	encode(&desc_msg_mon_open_console_result, &m, &w);
 	assert_int_equal(w.len, sizeof(absent));
 	assert_memory_equal(w.p, absent, sizeof(absent));
 	wbuf_fini(&w);
@@ -185,8 +185,8 @@ static void bin_bytes_left_over_are_refused(void **state)
 	static const uint8_t inside[] = { 1, 0, 2, 0, 0, 0, 0, 0 };
 
 	(void)state;
-	refuse(&desc_msg_cmd_vm_boot, behind, sizeof(behind), "msg_cmd_vm_boot: bytes left over");
-	refuse(&desc_msg_cmd_vm_boot, inside, sizeof(inside), "msg_cmd_vm_boot: bytes left over");
+	refuse(&desc_msg_mon_open_console_result, behind, sizeof(behind), "msg_mon_open_console_result: bytes left over");
+	refuse(&desc_msg_mon_open_console_result, inside, sizeof(inside), "msg_mon_open_console_result: bytes left over");
 }
 
 static void bin_other_versions_are_refused_by_name(void **state)
@@ -194,7 +194,7 @@ static void bin_other_versions_are_refused_by_name(void **state)
 	static const uint8_t newer[] = { 2, 0, 1, 0, 0, 0, 0 };
 
 	(void)state;
-	refuse(&desc_msg_cmd_vm_boot, newer, sizeof(newer), "msg_cmd_vm_boot: version 2 is unknown, 1 expected");
+	refuse(&desc_msg_mon_open_console_result, newer, sizeof(newer), "msg_mon_open_console_result: version 2 is unknown, 1 expected");
 }
 
 static void bin_lies_about_lengths_are_refused(void **state)
@@ -207,12 +207,37 @@ static void bin_lies_about_lengths_are_refused(void **state)
 	static const uint8_t nul[] = { 1, 0, 8, 0, 0, 0, 1, 3, 0, 0, 0, 'a', 0, 'b' };
 
 	(void)state;
-	refuse(&desc_msg_cmd_vm_boot, object, sizeof(object), "msg_cmd_vm_boot: cut short");
-	refuse(&desc_msg_cmd_vm_boot, flag, sizeof(flag), "msg_cmd_vm_boot.serial_file: flag is neither 0 nor 1");
-	refuse(&desc_msg_cmd_vm_boot, string, sizeof(string), "msg_cmd_vm_boot.serial_file: length out of range");
-	refuse(&desc_msg_cmd_vm_boot, short_string, sizeof(short_string), "msg_cmd_vm_boot.serial_file: cut short");
-	refuse(&desc_msg_cmd_vm_boot, empty, sizeof(empty), "msg_cmd_vm_boot.serial_file: length out of range");
-	refuse(&desc_msg_cmd_vm_boot, nul, sizeof(nul), "msg_cmd_vm_boot.serial_file: NUL in a text");
+	const struct desc *d = &desc_msg_mon_open_console_result;
+	refuse(d, object, sizeof(object), "msg_mon_open_console_result: cut short");
+	refuse(d, flag, sizeof(flag), "msg_mon_open_console_result.pty: flag is neither 0 nor 1");
+	refuse(d, string, sizeof(string), "msg_mon_open_console_result.pty: length out of range");
+	refuse(d, short_string, sizeof(short_string), "msg_mon_open_console_result.pty: cut short");
+	refuse(d, empty, sizeof(empty), "msg_mon_open_console_result.pty: length out of range");
+	refuse(d, nul, sizeof(nul), "msg_mon_open_console_result.pty: NUL in a text");
+}
+
+/* A peer that is no client may not say in another form what we say in one. */
+static void bin_addresses_have_one_spelling(void **state)
+{
+	static const char *const bad[] = { "2E:00:00:00:00:01", "2e:00:00:00:00:0g", "2e-00-00-00-00-01", "2e:00:00:00:00:001" };
+	static const char *const bad_ip[] = { "1.2.3", "1.2.3.04", "0:0:0:0:0:0:0:1", "FE80::1", "::1%lo", "x" };
+	struct cfg_net n, got;
+	struct wbuf w;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < nitems(bad) + nitems(bad_ip); i++) {
+		obj_init(&desc_cfg_net, &n);
+		if (i < nitems(bad))
+			n.mac = strdup(bad[i]);
+		else
+			n.ip = strdup(bad_ip[i - nitems(bad)]);
+		encode(&desc_cfg_net, &n, &w);
+		assert_int_equal(bin_decode(&desc_cfg_net, &got, w.p, w.len, &e), -EBADMSG);
+		assert_non_null(strstr(err_text(&e, 0), "not in its canonical form"));
+		wbuf_fini(&w);
+		obj_fini(&desc_cfg_net, &n);
+	}
 }
 
 static void bin_lies_about_counts_are_refused(void **state)
@@ -298,6 +323,7 @@ int main(void)
 		cmocka_unit_test(bin_bytes_left_over_are_refused),
 		cmocka_unit_test(bin_other_versions_are_refused_by_name),
 		cmocka_unit_test(bin_lies_about_lengths_are_refused),
+		cmocka_unit_test(bin_addresses_have_one_spelling),
 		cmocka_unit_test(bin_lies_about_counts_are_refused),
 		cmocka_unit_test(bin_numbers_keep_their_ranges),
 		cmocka_unit_test(bin_signed_numbers_go_through_and_back),

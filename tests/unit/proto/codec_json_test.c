@@ -19,8 +19,8 @@ static const char default_config[] =
 	"\"nested\":true,\"core_scheduling\":\"Vm\",\"profile\":\"Host\"},"
 	"\"memory\":{\"size\":536870912,\"mergeable\":false,\"hotplug_method\":\"Acpi\",\"shared\":false,\"hugepages\":false,"
 	"\"prefault\":false,\"reserve\":false,\"thp\":true},"
-	"%s"
-	"\"serial\":{\"mode\":\"Null\"},\"console\":{\"mode\":\"Off\",\"pci_segment\":0},"
+	"%s\"rng\":{\"pci_segment\":0,\"src\":\"/dev/urandom\"},"
+	"\"serial\":{\"mode\":\"Null\"},\"console\":{\"mode\":\"Tty\",\"pci_segment\":0},"
 	"\"debug_console\":{\"mode\":\"Off\",\"iobase\":233},"
 	"\"pvpanic\":false,\"iommu\":false,\"watchdog\":false,\"landlock_enable\":false}";
 
@@ -148,7 +148,7 @@ static void json_string_that_looks_like_a_tag_stays_a_string(void **state)
 static void json_null_is_absent_only_for_optional_members(void **state)
 {
 	(void)state;
-	accept_doc("{\"payload\":null,\"disks\":null,\"net\":null,\"fs\":null,\"rng\":null,\"platform\":null,\"gdb\":null}");
+	accept_doc("{\"payload\":null,\"disks\":null,\"net\":null,\"fs\":null,\"platform\":null,\"gdb\":null}");
 	accept_doc("{\"payload\":{\"kernel\":null,\"cmdline\":null,\"initramfs\":null,\"firmware\":null,\"igvm\":null,"
 		   "\"host_data\":null,\"fw_cfg_config\":null}}");
 	accept_doc("{\"serial\":{\"mode\":\"Null\",\"file\":null,\"socket\":null},\"debug_console\":{\"mode\":\"Off\",\"iobase\":null},"
@@ -270,8 +270,8 @@ static void json_nested_lists_go_through_and_back(void **state)
 {
 	static const char text[] =
 		"{\"config\":{},\"state\":\"Running\",\"memory_actual_size\":18446744073709551615,\"nodes\":["
-		"{\"id\":\"__serial\",\"children\":[]},"
-		"{\"id\":\"a\",\"parent\":\"p\",\"children\":[\"x\",\"y\"],\"pci_bdf\":\"0000:00:01.0\"}]}";
+		"{\"id\":\"__serial\",\"children\":[],\"bars\":[]},"
+		"{\"id\":\"a\",\"parent\":\"p\",\"children\":[\"x\",\"y\"],\"bars\":[{\"index\":5,\"base\":1,\"size\":2,\"type\":\"Io\",\"prefetchable\":true}],\"pci_bdf\":\"0000:00:01.0\"}]}";
 	struct msg_cmd_vm_info_result a, b;
 	struct err e;
 	char *once, *twice;
@@ -311,6 +311,28 @@ static void json_full_config_is_written_in_the_documented_order(void **state)
 		"\"host_numa_node\":7,\"prefault\":false,\"reserve\":false,\"mergeable\":false}],\"thp\":false},"
 		"\"payload\":{\"firmware\":\"/f\",\"kernel\":\"/boot/vmlinuz \\\"quoted\\\" \\\\ \\u0001\","
 		"\"cmdline\":\"console=ttyS0 \\ud834\\udd1e\",\"initramfs\":\"\",\"igvm\":\"/i\",\"host_data\":\"00\"},"
+		"\"rate_limit_groups\":[{\"id\":\"g\",\"rate_limiter_config\":{\"bandwidth\":{\"size\":18446744073709551615,\"one_time_burst\":1,\"refill_time\":100},"
+		"\"ops\":{\"size\":5,\"one_time_burst\":null,\"refill_time\":1}}},"
+		"{\"id\":\"\",\"rate_limiter_config\":{\"bandwidth\":null,\"ops\":null}}],"
+		"\"disks\":[{\"id\":\"d\",\"iommu\":true,\"pci_segment\":1,\"pci_device_id\":5,\"path\":\"/img\",\"readonly\":true,"
+		"\"direct\":true,\"num_queues\":18446744073709551615,\"queue_size\":64,\"vhost_user\":true,\"vhost_socket\":\"/vs\","
+		"\"rate_limit_group\":\"g\",\"rate_limiter_config\":{\"bandwidth\":{\"size\":18446744073709551615,\"one_time_burst\":1,\"refill_time\":100},"
+		"\"ops\":{\"size\":5,\"one_time_burst\":null,\"refill_time\":1}},"
+		"\"disable_io_uring\":true,\"disable_aio\":true,\"serial\":\"s1\","
+		"\"queue_affinity\":[{\"queue_index\":0,\"host_cpus\":[0]},{\"queue_index\":1,\"host_cpus\":[1]}],"
+		"\"backing_files\":true,\"sparse\":false,\"image_type\":\"Qcow2\",\"lock_granularity\":\"Full\"},"
+		"{\"pci_segment\":0,\"readonly\":false,\"direct\":false,\"num_queues\":1,\"queue_size\":128,\"vhost_user\":false,"
+		"\"disable_io_uring\":false,\"disable_aio\":false,\"backing_files\":false,\"sparse\":true,"
+		"\"image_type\":\"Unknown\",\"lock_granularity\":\"ByteRange\"}],"
+		"\"net\":[{\"id\":\"n\",\"pci_segment\":0,\"tap\":\"tap0\",\"ip\":\"192.168.249.1\",\"mask\":\"ffff:ffff::\","
+		"\"mac\":\"2e:89:a8:e4:bf:95\",\"host_mac\":\"00:00:00:00:00:01\",\"mtu\":1500,\"num_queues\":4,\"queue_size\":512,"
+		"\"vhost_user\":true,\"vhost_socket\":\"/ns\",\"vhost_mode\":\"Server\",\"fds\":[-1,2147483647],"
+		"\"rate_limiter_config\":{\"bandwidth\":{\"size\":18446744073709551615,\"one_time_burst\":1,\"refill_time\":100},"
+		"\"ops\":{\"size\":5,\"one_time_burst\":null,\"refill_time\":1}},"
+		"\"offload_tso\":false,\"offload_ufo\":false,\"offload_csum\":false},"
+		"{\"pci_segment\":0,\"num_queues\":2,\"queue_size\":256,\"vhost_user\":false,\"vhost_mode\":\"Client\","
+		"\"offload_tso\":true,\"offload_ufo\":true,\"offload_csum\":true}],"
+		"\"rng\":{\"id\":\"r\",\"pci_segment\":0,\"src\":\"/dev/hwrng\"},"
 		"\"serial\":{\"file\":\"/s\",\"mode\":\"Socket\",\"socket\":\"/sock\"},"
 		"\"console\":{\"file\":\"/c\",\"mode\":\"File\",\"socket\":\"/cs\",\"id\":\"con\",\"iommu\":true,"
 		"\"pci_segment\":65535,\"pci_device_id\":31},"
@@ -369,7 +391,7 @@ static void json_list_errors_name_the_element(void **state)
 
 static void json_lengths_and_counts_are_checked(void **state)
 {
-	static const char empty_id[] = "{\"id\":\"\",\"children\":[]}";
+	static const char empty_id[] = "{\"id\":\"\",\"children\":[],\"bars\":[]}";
 	char text[4096];
 	struct msg_dev_node n;
 	struct err e;
@@ -379,10 +401,10 @@ static void json_lengths_and_counts_are_checked(void **state)
 	assert_int_equal(json_decode(&desc_msg_dev_node, &n, empty_id, strlen(empty_id), &e), -EINVAL);
 	memset(text, 'i', sizeof(text));
 	memcpy(text, "{\"id\":\"", 7);
-	memcpy(text + 7 + 256, "\",\"children\":[]}", 17);
+	memcpy(text + 7 + 256, "\",\"children\":[],\"bars\":[]}", 27);
 	assert_int_equal(json_decode(&desc_msg_dev_node, &n, text, strlen(text), &e), -EINVAL);
 	assert_non_null(strstr(err_text(&e, 0), "text too long"));
-	memcpy(text + 7 + 255, "\",\"children\":[]}", 17);
+	memcpy(text + 7 + 255, "\",\"children\":[],\"bars\":[]}", 27);
 	assert_int_equal(json_decode(&desc_msg_dev_node, &n, text, strlen(text), &e), 0);
 	obj_fini(&desc_msg_dev_node, &n);
 	at = (size_t)snprintf(text, sizeof(text), "{\"id\":\"x\",\"children\":[\"c\"");

@@ -45,7 +45,14 @@ static void tables_hold_what_the_walkers_rely_on(void **state)
 				assert_true(strcmp(f->name, d->f[j].name) != 0);
 			assert_true(f->kind != FK_ANY || !field_is_stored(f));
 			assert_true(f->kind != FK_ENUM || f->en->n <= 32);
-			assert_true(f->kind != FK_I32 || f->max == 0);
+			assert_true(f->kind != FK_I32 || f->max == 0 || field_is_list(f));
+			assert_true(f->def_str == NULL || f->pres == FP_NULLABLE);
+			assert_true(!f->put_null || f->pres == FP_OPT);
+			assert_true(!f->strict || f->kind == FK_OBJ);
+			assert_true(!f->distrust || (f->pres == FP_OPTLIST && f->kind != FK_STR && f->kind != FK_OBJ));
+			assert_true(!f->internal || (f->pres == FP_DEF && f->kv == KV_NONE));
+			assert_true(f->form == TF_ANY || f->kind == FK_STR);
+			assert_true(f->kv != KV_LIMITER || f->obj == &desc_cfg_rate_limiter);
 			assert_true(f->def == 0 || f->def <= field_value_max(f));
 			assert_true(f->kind != FK_STR || !field_is_stored(f) || f->def == 0);
 			assert_true(f->pres != FP_NULLABLE || f->kind == FK_STR);
@@ -110,7 +117,9 @@ static void obj_init_gives_the_documented_defaults(void **state)
 	assert_false(c.memory.shared);
 	assert_int_equal(c.memory.hotplug_method, HOTPLUG_METHOD_ACPI);
 	assert_int_equal(c.serial.mode, CONSOLE_MODE_NULL);
-	assert_int_equal(c.console.mode, CONSOLE_MODE_OFF);
+	assert_int_equal(c.console.mode, CONSOLE_MODE_TTY);
+	assert_null(c.rng.src); /* which means /dev/urandom */
+	assert_false(c.has_disks || c.has_net || c.has_rate_limit_groups);
 	assert_int_equal(c.debug_console.mode, CONSOLE_MODE_OFF);
 	assert_true(c.debug_console.has_iobase);
 	assert_int_equal(c.debug_console.iobase, 233);
@@ -191,6 +200,15 @@ static void obj_equal_sees_every_difference(void **state)
 	DIFFERS(console.pci_device_id, 9);
 	DIFFERS(debug_console.iobase, 9);
 	DIFFERS(watchdog, false);
+	DIFFERS(disks[1].path, b.disks[0].path);
+	DIFFERS(disks[0].image_detected, false);
+	DIFFERS(disks[0].rate_limiter_config.ops.size, 9);
+	DIFFERS(disks[0].rate_limiter_config.has_bandwidth, false);
+	DIFFERS(disks[0].queue_affinity[1].host_cpus[0], 9);
+	DIFFERS(net[0].fds[1], 9);
+	DIFFERS(net[0].mac, NULL);
+	DIFFERS(rng.src, NULL);
+	DIFFERS(rate_limit_groups[0].id, NULL);
 	/* what an absent member holds is no difference */
 	a.cpus.has_topology = b.cpus.has_topology = false;
 	a.cpus.topology.packages = 77;
@@ -202,16 +220,16 @@ static void obj_equal_sees_every_difference(void **state)
 static void field_is_plain_recognises_defaults(void **state)
 {
 	struct cfg_vm c;
-	const struct field_desc *mode = desc_find(&desc_cfg_console, "mode");
+	const struct field_desc *mode = desc_find(&desc_cfg_debug_console, "mode");
 
 	(void)state;
 	obj_init(&desc_cfg_vm, &c);
 	for (unsigned i = 0; i < desc_cfg_vm.n; i++)
 		assert_true(field_is_plain(&desc_cfg_vm.f[i], &c) || i == 2);
-	c.console.mode = CONSOLE_MODE_NULL;
-	assert_true(field_is_plain(mode, &c.console));
-	c.console.mode = CONSOLE_MODE_TTY;
-	assert_false(field_is_plain(mode, &c.console));
+	c.debug_console.mode = CONSOLE_MODE_NULL;
+	assert_true(field_is_plain(mode, &c.debug_console));
+	c.debug_console.mode = CONSOLE_MODE_TTY;
+	assert_false(field_is_plain(mode, &c.debug_console));
 	c.debug_console.iobase = 234;
 	assert_false(field_is_plain(desc_find(&desc_cfg_debug_console, "iobase"), &c.debug_console));
 	c.debug_console.has_iobase = false;

@@ -149,6 +149,8 @@ static int try_decode(struct err *e)
 static int try_json(struct err *e)
 {
 	static const char text[] = "{\"cpus\":{\"boot_vcpus\":1,\"max_vcpus\":2},\"rng\":{\"src\":\"/dev/urandom\"},"
+				   "\"disks\":[{\"path\":\"/d\",\"queue_affinity\":[{\"queue_index\":0,\"host_cpus\":[1]}]}],"
+				   "\"net\":[{\"mac\":\"2E:00:00:00:00:01\",\"fds\":[3]}],"
 				   "\"payload\":{\"kernel\":\"/k\"},\"cmdline\":{\"args\":\"a\"},\"serial\":{\"mode\":\"Tty\",\"file\":\"/f\"}}";
 	struct cfg_vm c;
 	int r = json_decode(&desc_cfg_vm, &c, text, strlen(text), e);
@@ -160,7 +162,7 @@ static int try_json(struct err *e)
 
 static int try_json_lists(struct err *e)
 {
-	static const char text[] = "{\"id\":\"x\",\"parent\":\"p\",\"children\":[\"a\",\"b\"]}";
+	static const char text[] = "{\"id\":\"x\",\"parent\":\"p\",\"children\":[\"a\",\"b\"],\"bars\":[]}";
 	struct msg_dev_node n;
 	int r = json_decode(&desc_msg_dev_node, &n, text, strlen(text), e);
 
@@ -182,10 +184,12 @@ static int try_kv(struct err *e)
 static int try_opts(struct err *e)
 {
 	char name[] = "x", kernel[] = "--kernel=/k", serial[] = "--serial=file=/f", cmdline[] = "--cmdline=a";
-	char *argv[] = { name, kernel, serial, cmdline, NULL };
+	char disk[] = "--disk", a[] = "path=/a,queue_affinity=[0@[1]]", b[] = "path=/b,bw_size=1,bw_refill_time=1";
+	char net[] = "--net=mac=2e:00:00:00:00:01,fd=[3,4]";
+	char *argv[] = { name, kernel, serial, cmdline, disk, a, b, net, NULL };
 	struct opts o;
 	struct cfg_vm c;
-	int r = opts_parse(4, argv, &o, e);
+	int r = opts_parse(8, argv, &o, e);
 
 	if (r < 0)
 		return r;

@@ -24,6 +24,11 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 # Modules of the lab host's initramfs: what it takes to reach its root file system and the command channel.
 L1_BOOT_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"]
 
+# ... and what the agent loads then: KVM, disks, taps.
+L1_MODULES = ["kvm_amd", "virtio_blk", "ext4", "tun"]
+# Drivers of a guest's devices, in the initramfs of guests that have some.
+GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng"]
+
 # Parts of a kernel package that no lab needs; they are two thirds of its size.
 PRUNE = ["sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/staging", "drivers/usb/gadget",
          "drivers/net/wireless", "drivers/net/ethernet", "drivers/isdn", "drivers/scsi", "drivers/iio"]
@@ -332,19 +337,31 @@ def base_image(init):
     return c
 
 
-def l1_initramfs(kernel):
-    c = base_image("l1_init.sh")
+def add_modules(c, kernel, names):
+    """Modules below /lib, and in /lib/order the order in which they are loaded."""
     listing = []
-    for path in kernel.module_files(L1_BOOT_MODULES):
+    for path in kernel.module_files(names):
         name = "lib/%02d-%s" % (len(listing), os.path.basename(path))
         c.file(name, read(os.path.join(kernel.modules, path)), 0o644)
         listing.append("/" + name)
     c.file("lib/order", ("\n".join(listing) + "\n").encode(), 0o644)
+
+
+def l1_initramfs(kernel):
+    c = base_image("l1_init.sh")
+    add_modules(c, kernel, L1_BOOT_MODULES)
     return image_entry("l1-initramfs", c.finish())
 
 
 def guest_initramfs():
     return image_entry("guest-initramfs", base_image("guest_init.sh").finish())
+
+
+def device_initramfs(kernel):
+    """The same with the drivers of virtio devices."""
+    c = base_image("guest_init.sh")
+    add_modules(c, kernel, GUEST_MODULES)
+    return image_entry("device-initramfs", c.finish())
 
 
 def fill():
@@ -353,5 +370,5 @@ def fill():
     return {
         "l1_kernel": l1.vmlinux, "l1_initramfs": l1_initramfs(l1), "l1_modules": l1.modules,
         "bzimage": guest.bzimage, "vmlinux": guest.vmlinux, "initramfs": guest_initramfs(),
-        "release": guest.release,
+        "device_initramfs": device_initramfs(guest), "release": guest.release,
     }

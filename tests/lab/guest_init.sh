@@ -60,6 +60,9 @@ run() {
 		echo "@key $key" ;;
 	echo) echo "@echo $2" ;;
 	serve) serve ;;
+	devices)   # load the drivers, say what came of it
+		while read -r m; do $b insmod "$m" || echo "@failed $m"; done </lib/order
+		echo "@devices-done" ;;
 	wait) $b sleep "$2" ;;
 	sh) $b sh -c "$2" ;;
 	*) echo "@unknown $1" ;;

@@ -47,6 +47,8 @@ def escape(text):
 # side by side instead. Guests touch little of the memory that they are given.
 MEMORY_MIB = 2800
 CPUS = 1
+# For image files: an ext4 on a disk, as this kernel's tmpfs has no O_DIRECT. Sparse.
+SCRATCH_GIB = 8
 
 
 _alive = set()
@@ -83,6 +85,7 @@ class L1:
                 "-serial", "file:" + self.console,
                 "-device", "virtio-serial-pci", "-chardev", "socket,id=ch,path=" + os.path.join(self.folder, "channel"),
                 "-device", "virtserialport,chardev=ch,name=cloister.lab",
+                *self.disks(paths),
                 "-virtfs", "local,path=/,mount_tag=host,security_model=passthrough,readonly=on,multidevs=remap"]
         try:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr)
@@ -92,6 +95,16 @@ class L1:
             raise
         finally:
             listener.close()
+
+    def disks(self, paths):
+        """A scratch disk (vda) and, for the suite, the guests' Debian (vdb); nothing is written back to that one."""
+        scratch = os.path.join(self.folder, "scratch.img")
+        with open(scratch, "wb") as f:
+            f.truncate(SCRATCH_GIB << 30)
+        argv = ["-drive", "file=%s,format=raw,if=virtio,cache=unsafe,discard=unmap" % scratch]
+        if "debian_image" in paths:
+            argv += ["-drive", "file=%s,format=raw,if=virtio,snapshot=on,cache=unsafe" % paths["debian_image"]]
+        return argv
 
     def wait_up(self, listener):
         deadline = time.monotonic() + UP_TIMEOUT_S

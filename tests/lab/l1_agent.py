@@ -15,8 +15,12 @@ import sys
 import threading
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import assets  # noqa: E402
+
 PORT_NAME = "cloister.lab"
 HEARTBEAT_S = 2
+SCRATCH = "/run/scratch"       # of vm.py too
 
 
 def find_port():
@@ -61,9 +65,18 @@ def beat(channel):
         channel.send(b"H")
 
 
-def load_modules():
-    for m in ("kvm_amd",):
+def quietly(*argv):
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def prepare():
+    """What a lab host has beyond its root file system: KVM, taps, and a scratch disk with a file system."""
+    for m in assets.L1_MODULES:
         subprocess.run(["modprobe", m], stdin=subprocess.DEVNULL)
+    os.makedirs(SCRATCH, exist_ok=True)
+    if not (quietly("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1", "-O", "^has_journal", "/dev/vda") and
+            quietly("mount", "-t", "ext4", "/dev/vda", SCRATCH)):
+        print("lab: no scratch disk", file=sys.stderr)
 
 
 def pump(channel, process):
@@ -94,7 +107,7 @@ def main():
     command = json.loads(body)
     if "date" in command:
         time.clock_settime(time.CLOCK_REALTIME, command["date"])
-    load_modules()
+    prepare()
     try:
         p = subprocess.Popen(command["argv"], cwd=command["cwd"], env=command["env"], stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -18,6 +18,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import assets  # noqa: E402
+import debian  # noqa: E402
 import l1  # noqa: E402
 
 # A lab host is emulated, and emulators of nested guests crash now and then. Each loses one scenario's work.
@@ -115,7 +116,7 @@ def run_share(paths, tap, shard, args):
 
 
 def cmd_suite(args):
-    tap, paths = Tap(), assets.fill()
+    tap, paths = Tap(), {**assets.fill(), **debian.fill()}
     with concurrent.futures.ThreadPoolExecutor(args.hosts) as pool:
         shares = [pool.submit(run_share, paths, tap, "%d/%d" % (i, args.hosts), args) for i in range(args.hosts)]
         for share in shares:
@@ -134,8 +135,8 @@ def cmd_dmesg(args):
 
 
 def cmd_assets(args):
-    for name, path in sorted(assets.fill().items()):
-        print("%-14s %s" % (name, path))
+    for name, path in sorted({**assets.fill(), **debian.fill()}.items()):
+        print("%-16s %s" % (name, path))
     return 0
 
 

@@ -22,6 +22,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.path.join(TOP, os.environ.get("CLOISTER_BUILD") or "build"))
 PROGRAM = os.path.join(BUILD, "bin/cloister")
 API = "http://localhost/api/v1/"
+SCRATCH = "/run/scratch"     # a disk with ext4, made by the lab host's agent
 
 
 class Failed(Exception):

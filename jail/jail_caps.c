@@ -166,3 +166,23 @@ int jail_caps_drop_all(uid_t id, struct jail_missing *m, struct err *e)
 		return err_sys(e, r, "capset");
 	return check(id, m, e);
 }
+
+/* With no_new_privs the ambient set is the only way to take a capability through exec; an uid of 0 gives none any more. */
+int jail_caps_keep_only(uint64_t set, struct jail_missing *m)
+{
+	struct caps c;
+	int r;
+
+	jail_caps_cut_bounding(set, m);
+	r = jail_caps_pass_on(set);
+	/* Without CAP_SETPCAP there is nothing that exec could give back. */
+	if (r == 0 && jail_caps_have(CAP_SETPCAP) && prctl(PR_SET_SECUREBITS, SECUREBITS_ALL, 0, 0, 0) < 0)
+		r = -errno;
+	if (r == 0)
+		r = caps_get(&c);
+	if (r < 0)
+		return r;
+	c.permitted &= set;
+	c.effective = c.permitted;
+	return caps_set(&c);
+}

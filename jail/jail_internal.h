@@ -57,6 +57,8 @@ int jail_caps_reduce(uint64_t keep);
 /* All five sets empty, securebits locked, no groups, uid and gid @id (JAIL_UID_KEEP: the present ones), and all of it
  * read back. */
 int jail_caps_drop_all(uid_t id, struct jail_missing *m, struct err *e);
+/* What is held of @set, also after exec, and nothing else. Ids stay. */
+int jail_caps_keep_only(uint64_t set, struct jail_missing *m);
 /* What a program needs to jail itself (second recipe) survives exec of an ordinary uid inside its user namespace. */
 int jail_caps_pass_on(uint64_t set);
 
@@ -85,6 +87,7 @@ void jail_pre_process(void);
 struct jail_pre {
 	enum jail_role role;
 	uid_t id; /* uid and gid, or JAIL_UID_KEEP */
+	uint64_t keep_caps; /* 0: none, and then the ids change */
 	int parent_death_signal;
 	int alive_fd;        /* peer's end closed = the parent died before the signal was set; -1: don't look */
 };

@@ -27,7 +27,7 @@ static uint64_t stack_size(enum jail_role role)
 {
 	if (JAIL_SANITIZER)
 		return 8 * MIB;
-	return role == JAIL_CONSOLE ? 256 * KIB : 1 * MIB;
+	return role == JAIL_APID || role == JAIL_VMMD ? 1 * MIB : 256 * KIB;
 }
 
 void jail_limits_base(enum jail_role role, struct jail_missing *m)

@@ -76,8 +76,15 @@ void jail_pre_enter(int net_fd, int mnt_fd, uint64_t *ns, bool may_make, struct 
 /* #syscalls monitor: prctl(PR_SET_PDEATHSIG) */
 int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e)
 {
-	int r = jail_caps_drop_all(p->id, m, e);
+	int r;
 
+	if (p->keep_caps != 0) {
+		r = jail_caps_keep_only(p->keep_caps, m);
+		if (r < 0)
+			return err_sys(e, r, "giving up capabilities");
+	} else {
+		r = jail_caps_drop_all(p->id, m, e);
+	}
 	if (r < 0)
 		return r;
 	/* A change of credentials clears the signal, so it comes after. */

@@ -147,13 +147,14 @@ int op_vmm_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 static void init(struct monitor *mon)
 {
 	*mon = (struct monitor){
-		.phase = MON_INIT, .is_starter = true, .null_fd = -1, .programs = -1, .exe_apid = -1, .exe_console = -1,
+		.phase = MON_INIT, .is_starter = true, .null_fd = -1, .programs = -1, .exe_apid = -1,
 		.log_write = -1, .log_read = -1, .log_out = -1, .uid_lock = -1, .ns = { .net = -1, .mnt = -1 },
 		.vmmd_pidfd = -1, .apid = SPAWN_CHILD_NONE, .command_fd = -1, .state_page = -1, .api = API_SOCKET_NONE,
 		.kernel_fd = -1, .initramfs_fd = -1, .memory_fd = -1,
 	};
 	mon->start.uid_base = -1;
 	memset(mon->conns, -1, sizeof(mon->conns));
+	memset(mon->exes, -1, sizeof(mon->exes));
 	for (int i = 0; i < MON_CONSOLES; i++)
 		con_init(&mon->consoles[i], mon, (enum console_id)i);
 }
@@ -247,6 +248,21 @@ static int lock_self(struct monitor *mon, struct err *e)
 	return r < 0 ? err_wrap(e, r, "locking the monitor") : 0;
 }
 
+static int open_programs(struct monitor *mon, struct err *e)
+{
+	static const char *const names[MON_EXES] = {
+		[MON_EXE_CONSOLE] = "cloister-console", [MON_EXE_BLK] = "cloister-blk", [MON_EXE_NET] = "cloister-net",
+		[MON_EXE_RNG] = "cloister-rng",		[MON_EXE_TAP] = "cloister-tap",
+	};
+
+	for (size_t i = 0; i < MON_EXES; i++) {
+		mon->exes[i] = programs_open(mon->programs, names[i], e);
+		if (mon->exes[i] < 0)
+			return mon->exes[i];
+	}
+	return 0;
+}
+
 static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, struct err *e)
 {
 	int r = take_start(mon, fd, e);
@@ -264,7 +280,7 @@ static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, st
 	if (r == 0 && apid->channel >= 0)
 		r = monitor_apid_adopt(mon, apid, e);
 	if (r >= 0)
-		r = mon->exe_console = programs_open(mon->programs, "cloister-console", e);
+		r = open_programs(mon, e);
 	fd_closep(&mon->programs);
 	if (r >= 0)
 		r = lock_self(mon, e);

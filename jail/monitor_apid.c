@@ -4,7 +4,7 @@
  * of each accepted connection, the page with each connection's state, and the log socket are all the monitor's. A
  * successor comes when the predecessor's pidfd is readable, never before.
  */
-#include "jail/monitor_internal.h"
+#include "jail/monitor_dev.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -241,6 +241,7 @@ static void on_apid_dead(evutil_socket_t fd, short what, void *arg)
 	struct spawn_exit x = spawn_reap(&mon->apid);
 	describe(x, mon->apid.failure, why, sizeof(why));
 	mon->handover_waits = false;
+	dev_release_unused(mon);
 	if (mon->phase == MON_ENDING) {
 		end_apid_gone(mon);
 		return;

@@ -9,7 +9,7 @@
  *	vmmd died	everything is killed at once, terminals get their settings back
  *	monitor died	the kernel's part: parent-death signals, ends of channels; cloister-console restores the terminal
  */
-#include "jail/monitor_internal.h"
+#include "jail/monitor_dev.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,6 +34,7 @@ enum {
 static void kill_children(struct monitor *mon)
 {
 	monitor_apid_kill(mon);
+	dev_kill_all(mon);
 	for (size_t i = 0; i < MON_CONSOLES; i++)
 		con_kill(&mon->consoles[i]);
 }
@@ -100,8 +101,10 @@ void end_apid_gone(struct monitor *mon)
 
 /* --- in order ---------------------------------------------------------------------------------------------------- */
 
-static bool consoles_closed(const struct monitor *mon)
+static bool parts_closed(const struct monitor *mon)
 {
+	if (!dev_all_closed(mon))
+		return false;
 	for (size_t i = 0; i < MON_CONSOLES; i++)
 		if (mon->consoles[i].state != CON_CLOSED)
 			return false;
@@ -119,16 +122,16 @@ static void begin_end(struct monitor *mon)
 {
 	mon->phase = MON_ENDING;
 	vm_release(mon);
+	dev_release_all(mon, DRAIN_MS);
 	for (size_t i = 0; i < MON_CONSOLES; i++)
 		con_shut(&mon->consoles[i], DRAIN_MS);
-	if (consoles_closed(mon))
-		end_console_closed(mon);
+	end_part_closed(mon);
 }
 
-/* Comes once for each console, and also in other phases than the end. */
-void end_console_closed(struct monitor *mon)
+/* Comes once for each of them. */
+void end_part_closed(struct monitor *mon)
 {
-	if (mon->phase != MON_ENDING || mon->rest_closed || !consoles_closed(mon))
+	if (mon->phase != MON_ENDING || mon->rest_closed || !parts_closed(mon))
 		return;
 	close_rest(mon);
 }

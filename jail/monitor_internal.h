@@ -5,7 +5,9 @@
  *	monitor.c        start-up, locking itself, the loop
  *	monitor_ops.c    the table of operations and how each is called and answered
  *	monitor_apid.c   apid: start, death, successor; API socket and connections kept for it
- *	monitor_con.c    consoles: what is kept for each, its helper, successors
+ *	monitor_helper.c a helper: start, verification, death, successors, end
+ *	monitor_con.c    consoles: what is kept for each
+ *	monitor_dev*.c   devices: what is kept for each, hand-over (monitor_dev.h)
  *	monitor_vm.c     files, memory, hand-over to vmmd, lifelines
  *	monitor_end.c    orderly end, failed start, death of vmmd
  *
@@ -25,12 +27,17 @@
 #include "jail/con_open.h"
 #include "jail/jail.h"
 #include "jail/link.h"
+#include "jail/monitor_helper.h"
 #include "jail/spawn.h"
 #include "proto/msg.h"
 
 enum {
 	MON_CONNS_MAX = 248,     /* descriptors beside APID_START's own */
-	MON_CONSOLES = 1,        /* enum console_id */
+	MON_CONSOLES = 2,        /* enum console_id */
+	MON_DISKS = 256,
+	MON_NETS = 256,
+	MON_DEVS = 1 + MON_DISKS + MON_NETS + 1,
+	MON_GROUPS = 256,        /* of rate limits */
 	MON_LIFELINES_MAX = 8192,
 	MON_APID_PER_SECOND = 20000,  /* two messages for each connection of a client */
 	MON_COSTLY_PER_SECOND = 100,  /* opening, making, spawning */
@@ -45,19 +52,14 @@ enum mon_phase {
 	MON_ENDING = 1 << 3,
 };
 
-/* A console, while its mode is not OFF. Bits, as above. */
 enum con_state {
-	CON_CLOSED = 1 << 0,
-	CON_BLANK = 1 << 1,    /* helper started, has not said hello */
-	CON_LOCKING = 1 << 2,  /* has its configuration */
-	CON_UP = 1 << 3,       /* verified; or a mode without helper */
-	CON_WAITING = 1 << 4,  /* no helper: the next one comes when its delay is over */
-	CON_FAILED = 1 << 5,   /* no helper, and none will come */
-	CON_DRAINING = 1 << 6, /* closing: the rest of the output goes out */
-	CON_DYING = 1 << 7,    /* closing: killed, its end is awaited */
+	CON_CLOSED,
+	CON_OPEN,
+	CON_CLOSING, /* its helper drains and ends */
 };
 
 struct monitor;
+struct dev;
 
 struct con {
 	struct monitor *mon;
@@ -66,19 +68,26 @@ struct con {
 	enum console_mode mode;
 	char *path;               /* as asked for, NULL: none */
 	struct con_host host;     /* kept for successors */
+	bool lost;                /* closed again: its helper failed for good */
 	int ring_fd;
+	/* the serial port's */
 	int stream_helper;        /* the helper's end of the stream */
 	int stream_vmmd;          /* vmmd's end until the hand-over */
-	struct spawn_child child;
-	struct link link;
-	struct event *on_child, *on_timer;
-	struct breaker breaker;
-	bool renewing;            /* killed by us, for a new stream */
+	struct helper helper;
 	/* asked for while the predecessor is still closing */
 	bool reopen;
 	uint32_t reopen_id;
 	enum console_mode reopen_mode;
 	char *reopen_path;
+};
+
+/* Programs of helpers, opened once. */
+enum mon_exe { MON_EXE_CONSOLE, MON_EXE_BLK, MON_EXE_NET, MON_EXE_RNG, MON_EXE_TAP, MON_EXES };
+
+/* A limit that several disks share: a page that all of them map. */
+struct limit_group {
+	char *id; /* NULL: free */
+	int page;
 };
 
 struct lifeline {
@@ -95,7 +104,7 @@ struct monitor {
 	char **argv;                /* argv[0] on, as given to the started process */
 
 	/* what children need; opened once */
-	int null_fd, programs, exe_apid, exe_console;
+	int null_fd, programs, exe_apid, exes[MON_EXES];
 	int log_write, log_read, log_out, uid_lock;
 	struct jail_missing missing, logged;
 
@@ -134,6 +143,9 @@ struct monitor {
 	int64_t costly_refilled_ms;
 
 	struct con consoles[MON_CONSOLES];
+	struct dev *devs[MON_DEVS]; /* in the order of their slots */
+	struct dev *dying;          /* given up, but a process of it is still there */
+	struct limit_group groups[MON_GROUPS];
 
 	/* end */
 	uint8_t status;
@@ -158,7 +170,7 @@ void monitor_after(struct event *timer, uint32_t ms);
 
 /* --- monitor_ops.c ------------------------------------------------------------------------------------------------ */
 
-extern const struct link_ops monitor_vmmd_ops, monitor_apid_ops, monitor_helper_ops;
+extern const struct link_ops monitor_vmmd_ops, monitor_apid_ops, monitor_tap_ops;
 /* The first message of all, before the loop. */
 int monitor_take_start(struct monitor *mon, struct chan_msg *m, struct err *e) __must_check;
 /* Answer apid's request @id: RESULT with @code and the chain (NULL: none). */
@@ -179,21 +191,28 @@ void con_init(struct con *con, struct monitor *mon, enum console_id which);
 void con_shut(struct con *con, uint32_t drain_ms);
 /* Kill and forget at once; terminals are restored. */
 void con_kill(struct con *con);
-void con_link_gone(struct con *con);
 /* The stream's vmmd end has been used up: a fresh pair, and a helper that has the other end. */
 void con_renew_stream(struct con *con);
 bool con_is_open(const struct con *con);
+bool con_is_up(const struct con *con); /* the serial port's helper is; or it needs none */
+/* For whoever serves its target: what to tell it, that it is up, that none will be any more, that what worked on it is gone. */
+void con_describe(const struct con *con, struct msg_con_config *cfg);
+void con_serve(struct con *con);
+void con_lose(struct con *con);
+void con_dev_gone(struct con *con);
 
 /* --- monitor_vm.c ------------------------------------------------------------------------------------------------- */
 
 void vm_release(struct monitor *mon);
-void vm_console_changed(struct monitor *mon);
+/* A helper is up, or has failed: a hand-over may wait for it. */
+void vm_helper_changed(struct monitor *mon);
 
 /* --- monitor_end.c ------------------------------------------------------------------------------------------------ */
 
 /* The start failed: tell why, end with @status. */
 void end_quit(struct monitor *mon, uint8_t status, const struct err *e);
-void end_console_closed(struct monitor *mon);
+/* A console or a device is closed; also in other phases than the end. */
+void end_part_closed(struct monitor *mon);
 void end_apid_gone(struct monitor *mon);
 /* vmmd is dead: everything of the VM goes, now. */
 void end_vmmd_gone(struct monitor *mon);

@@ -5,7 +5,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "jail/monitor_internal.h"
+#include "jail/monitor_dev.h"
 #include "proto/dispatch.h"
 
 enum {
@@ -20,14 +20,16 @@ enum {
 	SERVING = MON_SERVING,
 	ENDING = MON_ENDING,
 	ANY = MON_STARTING | MON_SERVING | MON_ENDING,
+	ALWAYS = 1,
 };
 
 #define ROW(name, body, phases, answer, fn) { MSG_##name, phases, answer, body, fn },
 #define SKIP(name, body, phases, answer, fn)
-static const struct dispatch_entry starter_ops[] = { MONITOR_OPS(ROW, SKIP, SKIP, SKIP) };
-static const struct dispatch_entry vmmd_ops[] = { MONITOR_OPS(SKIP, ROW, SKIP, SKIP) };
-static const struct dispatch_entry apid_ops[] = { MONITOR_OPS(SKIP, SKIP, ROW, SKIP) };
-static const struct dispatch_entry helper_ops[] = { MONITOR_OPS(SKIP, SKIP, SKIP, ROW) };
+static const struct dispatch_entry starter_ops[] = { MONITOR_OPS(ROW, SKIP, SKIP, SKIP, SKIP) };
+static const struct dispatch_entry vmmd_ops[] = { MONITOR_OPS(SKIP, ROW, SKIP, SKIP, SKIP) };
+static const struct dispatch_entry apid_ops[] = { MONITOR_OPS(SKIP, SKIP, ROW, SKIP, SKIP) };
+static const struct dispatch_entry helper_ops[] = { MONITOR_OPS(SKIP, SKIP, SKIP, ROW, SKIP) };
+static const struct dispatch_entry tap_ops[] = { MONITOR_OPS(SKIP, SKIP, SKIP, SKIP, ROW) };
 
 static void log_refusal(const char *who, enum msg_type type, const struct err *e)
 {
@@ -152,20 +154,39 @@ const struct link_ops monitor_apid_ops = { .on_msg = on_apid_msg, .on_gone = on_
 
 static void on_helper_msg(void *arg, struct chan_msg *m)
 {
-	struct con *con = arg;
+	struct helper *h = arg;
 	enum msg_type type = m->type;
 	struct err e;
 
-	if (dispatch(helper_ops, nitems(helper_ops), con->state, con, m, &e) < 0) {
-		log_refusal("console helper", type, &e);
-		con_link_gone(con);
+	if (dispatch(helper_ops, nitems(helper_ops), h->state, h, m, &e) < 0) {
+		log_refusal(h->name, type, &e);
+		helper_kill(h);
 	}
 }
 
 static void on_helper_gone(void *arg, int why)
 {
 	(void)why;
-	con_link_gone(arg);
+	helper_kill(arg);
 }
 
 const struct link_ops monitor_helper_ops = { .on_msg = on_helper_msg, .on_gone = on_helper_gone };
+
+static void on_tap_msg(void *arg, struct chan_msg *m)
+{
+	enum msg_type type = m->type;
+	struct err e;
+
+	if (dispatch(tap_ops, nitems(tap_ops), ALWAYS, arg, m, &e) < 0) {
+		log_refusal("cloister-tap", type, &e);
+		tap_broken(arg);
+	}
+}
+
+static void on_tap_gone(void *arg, int why)
+{
+	(void)why;
+	tap_broken(arg);
+}
+
+const struct link_ops monitor_tap_ops = { .on_msg = on_tap_msg, .on_gone = on_tap_gone };

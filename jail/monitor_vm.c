@@ -6,7 +6,7 @@
  * Lifelines: one pipe for each vCPU thread. Only that thread holds the writing end, so the first end of file tells of
  * vmmd's death long before its gigabytes are given back.
  */
-#include "jail/monitor_internal.h"
+#include "jail/monitor_dev.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,6 +88,9 @@ int op_make_memory(void *ctx, const void *msg, struct chan_msg *m, struct err *e
 	if (a->size % PAGE != 0)
 		return err_set(e, -EINVAL, "memory size %llu is not a multiple of the page size",
 			       (unsigned long long)a->size);
+	size_t i = 0;
+	if (dev_next(mon, &i) != NULL)
+		return err_set(e, -EBUSY, "devices have the memory that is there");
 	if (a->size > MEMORY_MAX)
 		return err_set(e, -EINVAL, "memory size %llu is too large", (unsigned long long)a->size);
 	int fd = make_ram(a->size, e);
@@ -116,6 +119,7 @@ int op_release(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	(void)m;
 	(void)e;
 	vm_release(mon);
+	dev_release_all(mon, 0);
 	for (size_t i = 0; i < MON_CONSOLES; i++)
 		con_renew_stream(&mon->consoles[i]);
 	return 0;
@@ -223,6 +227,7 @@ int op_vmm_stopped(void *ctx, const void *msg, struct chan_msg *m, struct err *e
 	(void)e;
 	drop_lifelines(mon);
 	vm_release(mon);
+	dev_release_all(mon, DRAIN_MS);
 	for (size_t i = 0; i < MON_CONSOLES; i++)
 		con_shut(&mon->consoles[i], DRAIN_MS);
 	return 0;
@@ -250,7 +255,7 @@ static int open_kvm(struct err *e)
  */
 static void join_cgroup(struct monitor *mon)
 {
-	pid_t pids[2 + MON_CONSOLES];
+	pid_t pids[2 + MON_CONSOLES + MON_DEVS];
 	char text[LOG_MSG_MAX];
 	size_t n = 0;
 	struct err e;
@@ -259,8 +264,9 @@ static void join_cgroup(struct monitor *mon)
 	if (mon->apid.pid > 0)
 		pids[n++] = mon->apid.pid;
 	for (size_t i = 0; i < MON_CONSOLES; i++)
-		if (mon->consoles[i].child.pid > 0)
-			pids[n++] = mon->consoles[i].child.pid;
+		if (mon->consoles[i].helper.child.pid > 0)
+			pids[n++] = mon->consoles[i].helper.child.pid;
+	n += dev_pids(mon, pids + n, nitems(pids) - n);
 	if (jail_cgroup_follow(mon->start.vmmd_pid, pids, n, &e) == 0)
 		return;
 	(void)err_join(&e, text, sizeof(text));
@@ -361,7 +367,8 @@ static int hand_over(struct monitor *mon, uint32_t vcpus, struct err *e)
 		return err_wrap(e, r, "handing over to the virtual machine process");
 	if (m.has_serial)
 		fd_closep(&con->stream_vmmd);
-	return send_more_lifelines(mon, vcpus - m.n_lifelines, e);
+	r = dev_hand_over(mon, e);
+	return r < 0 ? r : send_more_lifelines(mon, vcpus - m.n_lifelines, e);
 }
 
 /* 1: go on, 0: wait for the console's helper, -errno. */
@@ -371,13 +378,22 @@ static int console_ready(struct monitor *mon, struct err *e)
 
 	if (!has_stream(con))
 		return 1;
-	if (con->state == CON_FAILED)
+	if (con->lost)
 		return err_set(e, -EIO, "the process of the serial console has failed");
 	if (con->stream_vmmd < 0)
 		con_renew_stream(con);
 	if (con->stream_vmmd < 0)
 		return err_set(e, -EIO, "the serial console has no connection");
-	return con->state == CON_UP;
+	return con_is_up(con);
+}
+
+/* The same for all helpers. */
+static int helpers_ready(struct monitor *mon, struct err *e)
+{
+	int console = console_ready(mon, e);
+	int devices = console < 0 ? console : dev_all_ready(mon, e);
+
+	return devices < 0 ? devices : console == 1 && devices == 1;
 }
 
 int op_handover(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
@@ -389,37 +405,46 @@ int op_handover(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 		return err_set(e, -EINVAL, "kernel and memory come before the hand-over");
 	if (mon->handover_waits)
 		return err_set(e, -EBUSY, "a hand-over is under way");
-	int r = console_ready(mon, e);
+	int r = helpers_ready(mon, e);
 	if (r < 0)
 		return r;
 	mon->handover_id = m->id;
 	mon->handover_vcpus = h->vcpus;
 	mon->handover_waits = true;
 	if (r == 1)
-		vm_console_changed(mon);
+		vm_helper_changed(mon);
 	return -EINPROGRESS;
 }
 
-/* Guest data flows only through a helper that is provably locked, so the hand-over waits for it. */
-void vm_console_changed(struct monitor *mon)
+static int answer_handover(struct monitor *mon, struct err *e)
+{
+	struct msg_mon_handover_result res;
+	int r = hand_over(mon, mon->handover_vcpus, e);
+
+	if (r < 0)
+		return r;
+	if (dev_details(mon, &res) < 0)
+		return err_sys(e, -ENOMEM, "telling what the devices found");
+	(void)link_send(&mon->apid_link, MSG_MON_HANDOVER_RESULT, mon->handover_id, &desc_msg_mon_handover_result, &res, NULL,
+			0);
+	obj_fini(&desc_msg_mon_handover_result, &res);
+	return 0;
+}
+
+/* Guest data flows only through helpers that are provably locked, so the hand-over waits for them. */
+void vm_helper_changed(struct monitor *mon)
 {
 	struct err e;
 
 	if (!mon->handover_waits)
 		return;
 	err_clear(&e);
-	int r = console_ready(mon, &e);
+	int r = helpers_ready(mon, &e);
 	if (r == 0)
 		return;
 	mon->handover_waits = false;
 	if (r == 1)
-		r = hand_over(mon, mon->handover_vcpus, &e);
-	if (r < 0) {
+		r = answer_handover(mon, &e);
+	if (r < 0)
 		monitor_answer(mon, mon->handover_id, r, &e);
-		return;
-	}
-	const struct msg_mon_handover_result res = { 0 };
-
-	(void)link_send(&mon->apid_link, MSG_MON_HANDOVER_RESULT, mon->handover_id, &desc_msg_mon_handover_result, &res, NULL,
-			0);
 }

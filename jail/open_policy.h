@@ -7,10 +7,21 @@
 #ifndef JAIL_OPEN_POLICY_H
 #define JAIL_OPEN_POLICY_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "common/err.h"
+
+/* A regular file or block device, found but not opened (opening a device can have effects: a watchdog starts; and a FIFO waits). An
+ * O_PATH descriptor for open_policy_again(), *@st what it is. */
+int open_policy_look(const char *path, struct stat *st, struct err *e) __must_check;
+/* The size of the file or block device that @fd and @st are. */
+int open_policy_size(int fd, const struct stat *st, uint64_t *size) __must_check;
+
+/* A source of random bytes, not blocking. *@is_stream: no file of a fixed size. */
+int open_policy_source(const char *path, bool *is_stream, struct err *e) __must_check;
 
 /* A kernel or initramfs for reading: regular file or block device. Returns the descriptor, *@size its bytes. */
 int open_policy_image(const char *path, uint64_t *size, struct err *e) __must_check;

@@ -111,12 +111,24 @@ static void report(int fd, const struct spawn_report *r)
 			return; /* the parent learns less, no more */
 }
 
+/* One that works on the host's network keeps that; where a user namespace would have to come first, it keeps everything. */
+static void enter(const struct spawn_req *req, struct plan *p, struct jail_missing *m)
+{
+	uint64_t ns = p->ns | CLONE_NEWNET;
+
+	if (!req->host_net)
+		jail_pre_enter(req->ns.net, req->ns.mnt, &p->ns, p->may_make, m);
+	else if (p->may_make)
+		jail_pre_enter(-1, req->ns.mnt, &ns, true, m);
+}
+
 /* #syscalls monitor: execveat(arg4=AT_EMPTY_PATH) -- a descriptor, never a name */
 static int child_run(const struct spawn_req *req, struct plan *p, struct spawn_report *rep, int *report_fd, struct err *e)
 {
 	struct jail_pre drop = {
 		.role = req->role,
 		.id = req->id,
+		.keep_caps = req->host_net ? UINT64_C(1) << CAP_NET_ADMIN : 0,
 		.parent_death_signal = SIGKILL,
 		.alive_fd = 3, /* the channel, once descriptors are placed */
 	};
@@ -126,7 +138,7 @@ static int child_run(const struct spawn_req *req, struct plan *p, struct spawn_r
 	if (req->self_jailing)
 		r = keep_caps_over_exec(p->ns, e);
 	else
-		jail_pre_enter(req->ns.net, req->ns.mnt, &p->ns, p->may_make, &rep->missing);
+		enter(req, p, &rep->missing);
 	if (r < 0)
 		return r;
 	r = place_fds(req, p->ns_rx, report_fd, &exe_fd);
@@ -261,7 +273,8 @@ static int start(const struct spawn_req *req, struct plan *plan, struct spawn_ch
 int spawn_start(const struct spawn_req *req, struct spawn_child *out, struct err *e)
 {
 	enum jail_ns_mode mode = jail_ns_mode();
-	struct plan plan = make_plan(mode);
+	/* In a user namespace there is no right over the host's network. */
+	struct plan plan = make_plan(req->host_net && mode == JAIL_NS_USER ? JAIL_NS_NONE : mode);
 	_cleanup_(fd_closep) int own_rx = -1;
 	int r = 0;
 

@@ -34,6 +34,7 @@ struct spawn_req {
 	char *const *argv;
 	uid_t id;          /* uid and gid, or (uid_t)-1: the monitor's own */
 	struct spawn_ns ns; /* borrowed */
+	bool host_net;      /* stays in the host's network namespace, keeps CAP_NET_ADMIN and the monitor's ids */
 	int ns_rx;          /* second recipe: where they come from, later; -1: take @ns. Borrowed */
 	int null_fd;                          /* becomes 0, 1 and 2; borrowed */
 	int fds[SPAWN_FDS_MAX];               /* become 3, 4, ... (second recipe: 3, 5, ...); the first is the channel;

@@ -66,6 +66,21 @@ static int check_groups(const char *text, struct err *e)
 	return *line == '\n' || *line == '\0' ? 0 : err_set(e, -EPERM, "Groups are left");
 }
 
+static int check_threads(const char *text, const struct verify_want *w, struct err *e)
+{
+	const char *line = line_of(text, "Threads");
+	unsigned n;
+
+	if (line == NULL || sscanf(line, "%u", &n) != 1)
+		return err_set(e, -EPERM, "Threads cannot be told");
+	return n <= w->threads ? 0 : err_set(e, -EPERM, "Threads is %u instead of at most %u", n, w->threads);
+}
+
+bool verify_fd_is_planned(const struct verify_want *w, uint64_t n)
+{
+	return n < w->fds_below || (n < 64 && (w->fds >> n & 1) != 0);
+}
+
 int verify_status(const char *text, const struct verify_want *w, struct err *e)
 {
 	static const char *const sets[] = { "CapInh", "CapPrm", "CapEff", "CapAmb" };
@@ -83,9 +98,7 @@ int verify_status(const char *text, const struct verify_want *w, struct err *e)
 		r = check_number(text, "NoNewPrivs", 10, 1, e);
 	if (r == 0 && demanded(w, JAIL_LAYER_SECCOMP))
 		r = check_number(text, "Seccomp", 10, 2, e);
-	if (r == 0)
-		r = check_number(text, "Threads", 10, 1, e);
-	return r;
+	return r == 0 ? check_threads(text, w, e) : r;
 }
 
 /* A row is the name, padded, then the soft and the hard limit. */
@@ -141,7 +154,7 @@ static int check_fds(int proc, const struct verify_want *w, struct err *e)
 
 		if (ent->d_name[0] == '.')
 			continue;
-		if (str_to_u64(ent->d_name, 0, 63, &n) < 0 || (w->fds >> n & 1) == 0)
+		if (str_to_u64(ent->d_name, 0, UINT32_MAX, &n) < 0 || !verify_fd_is_planned(w, n))
 			r = err_set(e, -EPERM, "descriptor %s is open", ent->d_name);
 	}
 	(void)closedir(d);

@@ -6,6 +6,7 @@
 #ifndef JAIL_VERIFY_H
 #define JAIL_VERIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -17,7 +18,9 @@ struct verify_want {
 	gid_t gid;
 	bool own_uid;                /* then no supplementary group either */
 	struct jail_missing missing; /* layers that are known to be out of reach here: not demanded */
-	uint64_t fds;                /* bit n: descriptor n may be open */
+	uint64_t fds;                /* bit n: descriptor n may be open ... */
+	unsigned fds_below;          /* ... and every one below this */
+	unsigned threads;            /* at most */
 	unsigned nofile;             /* RLIMIT_NOFILE at most */
 };
 
@@ -27,5 +30,6 @@ int verify_process(pid_t pid, const struct verify_want *w, struct err *e) __must
 /* The texts of /proc/PID/status and /proc/PID/limits. */
 int verify_status(const char *text, const struct verify_want *w, struct err *e) __must_check;
 int verify_limits(const char *text, const struct verify_want *w, struct err *e) __must_check;
+bool verify_fd_is_planned(const struct verify_want *w, uint64_t n);
 
 #endif

@@ -18,7 +18,7 @@ static const char *const good[] = {
 	"CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t2",
 };
 
-static const struct verify_want want = { .uid = 1900000002, .gid = 1900000002, .own_uid = true, .nofile = 10 };
+static const struct verify_want want = { .uid = 1900000002, .gid = 1900000002, .own_uid = true, .nofile = 10, .threads = 1 };
 
 /* @line replaces the good line with the same key; NULL: nothing does. */
 static int status_with(const char *line, const struct verify_want *w, struct err *e)
@@ -133,6 +133,33 @@ static void more_descriptors_than_planned_are_found(void **state)
 			 -EPERM);
 }
 
+static void threads_are_counted_up_to_what_is_planned(void **state)
+{
+	struct verify_want w = want;
+	struct err e;
+
+	(void)state;
+	w.threads = 4;
+	assert_int_equal(status_with("Threads:\t1", &w, &e), 0);
+	assert_int_equal(status_with("Threads:\t4", &w, &e), 0);
+	assert_int_equal(status_with("Threads:\t5", &w, &e), -EPERM);
+}
+
+static void every_number_below_a_bound_may_be_open_and_single_ones_above(void **state)
+{
+	const struct verify_want w = { .fds = UINT64_C(1) << 40, .fds_below = 12 };
+
+	(void)state;
+	for (uint64_t n = 0; n < 600; n++)
+		assert_int_equal(verify_fd_is_planned(&w, n), n < 12 || n == 40);
+	const struct verify_want many = { .fds_below = 521 };
+	assert_true(verify_fd_is_planned(&many, 520));
+	assert_false(verify_fd_is_planned(&many, 521));
+	const struct verify_want one = { .fds = UINT64_C(1) << 63 };
+	assert_true(verify_fd_is_planned(&one, 63));
+	assert_false(verify_fd_is_planned(&one, 64 + 63));
+}
+
 static void this_process_is_not_taken_for_a_jailed_one(void **state)
 {
 	struct err e;
@@ -150,6 +177,8 @@ int main(void)
 		cmocka_unit_test(missing_layers_are_not_demanded),
 		cmocka_unit_test(truncated_text_does_not_pass),
 		cmocka_unit_test(more_descriptors_than_planned_are_found),
+		cmocka_unit_test(threads_are_counted_up_to_what_is_planned),
+		cmocka_unit_test(every_number_below_a_bound_may_be_open_and_single_ones_above),
 		cmocka_unit_test(this_process_is_not_taken_for_a_jailed_one),
 	};
 

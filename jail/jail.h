@@ -31,6 +31,7 @@ enum jail_role {
 	JAIL_CONSOLE,
 	/* devices, jailed and alone (devices/common/vdevice.h) */
 	JAIL_BLK,
+	JAIL_BLK_URING, /* the same with io_uring */
 	JAIL_BLK_ALONE,
 	JAIL_NET,
 	JAIL_NET_ALONE,

@@ -11,6 +11,7 @@
 #include "policy_apid.h"
 #include "policy_blk.h"
 #include "policy_blk_alone.h"
+#include "policy_blk_uring.h"
 #include "policy_console.h"
 #include "policy_monitor.h"
 #include "policy_net.h"
@@ -32,6 +33,7 @@ static const struct {
 	[JAIL_VMMD] = FILTER(policy_vmmd),	 [JAIL_VCPU] = FILTER(policy_vcpu),
 	[JAIL_CONSOLE] = FILTER(policy_console),
 	[JAIL_BLK] = FILTER(policy_blk),
+	[JAIL_BLK_URING] = FILTER(policy_blk_uring),
 	[JAIL_BLK_ALONE] = FILTER(policy_blk_alone),
 	[JAIL_NET] = FILTER(policy_net),
 	[JAIL_NET_ALONE] = FILTER(policy_net_alone),

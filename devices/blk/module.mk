@@ -1,10 +1,16 @@
 # cloister-blk.
+BLK_FILES := devices/blk/blk_req.c devices/blk/blk_probe.c devices/blk/blk_config.c devices/blk/blk_stats.c devices/blk/blk_order.c \
+	devices/blk/blk_image.c devices/blk/blk_io.c devices/blk/blk_queue.c devices/blk/blk_discard.c
+SRCS += $(BLK_FILES) devices/blk/blk_sync.c devices/blk/blk_uring.c
+
 PROGS += cloister-blk
 cloister-blk_SRCS := devices/blk/blk.c
 cloister-blk_LINK := static
-cloister-blk_LIBS := -levent_core
+cloister-blk_LIBS := -levent_core -luring -lpthread
 cloister-blk_DIR := libexec/cloister
 
-ROLES += blk blk_alone
-blk_FILES := $(VDEVICE_FILES) devices/blk/blk.c
-blk_alone_FILES := $(blk_FILES)
+# Two filters, as each engine needs calls that the other has no use for. (blk: plain system calls.)
+ROLES += blk blk_uring blk_alone
+blk_FILES := $(VDEVICE_FILES) $(BLK_FILES) devices/blk/blk_sync.c devices/blk/blk.c
+blk_uring_FILES := $(VDEVICE_FILES) $(BLK_FILES) devices/blk/blk_uring.c devices/blk/blk.c
+blk_alone_FILES := $(VDEVICE_FILES) $(BLK_FILES) devices/blk/blk_sync.c devices/blk/blk_uring.c devices/blk/blk.c

@@ -61,8 +61,14 @@ static void look_at_clock(struct vhost_link *l)
 {
 	uint64_t now = ev_now_ns();
 
-	if (l->alarm_ns == 0 || now < l->alarm_ns)
+	if (l->alarm_ns == 0)
 		return;
+	if (now < l->alarm_ns) {
+		/* the loop's clock is a coarse one and may be ahead */
+		if (!event_pending(l->on_time, EV_TIMEOUT, NULL))
+			arm(l, l->alarm_ns);
+		return;
+	}
 	uint64_t at = earliest(l);
 
 	if (at == UINT64_MAX) {

@@ -83,6 +83,8 @@ struct vdevice_ops {
 
 	/* The driver's choice of features: before the first queue starts, not again before all have stopped. */
 	void (*set_features)(void *dev, uint64_t acked);
+	/* The device is reset, by a driver that gives up or by a new one: the queues are idle. Not called at the start of the process. */
+	void (*reset)(void *dev);
 	/* The driver wrote to the configuration space: @len bytes at @off, inside the writable part that vdevice_set_config() declared.
 	 * The image is changed already. */
 	void (*config_written)(void *dev, uint32_t off, uint32_t len);

@@ -18,7 +18,7 @@ cloister-monitor_DIR := libexec/cloister
 
 # Filters are inherited: the monitor's holds what its children do until they have theirs, and what theirs allow.
 ROLES += monitor
-monitor_CHILDREN := apid console vconsole blk net rng tap
+monitor_CHILDREN := apid console vconsole blk blk_uring net rng tap
 monitor_FILES := jail/monitor.c $(JAIL_MONITOR) jail/jail.c jail/jail_pre.c jail/jail_ns.c jail/jail_fs.c jail/jail_caps.c \
 	jail/jail_limits.c jail/jail_landlock.c jail/jail_seccomp.c jail/jail_misc.c \
 	common/ev.c common/fd.c common/fd_recv.c common/fd_send.c common/fd_flags.c common/fd_wait.c common/fd_write.c common/fd_pair.c \

@@ -37,7 +37,9 @@ static ssize_t read_plain(int fd, void *p, size_t n)
 	return r < 0 ? -errno : r;
 }
 
-/* Descriptors come with the header's first bytes. */
+/* Descriptors come with the header's first bytes.
+ * #syscalls blk_alone net_alone rng_alone vconsole_alone: recvmsg
+ */
 static ssize_t read_header(struct vu_server *s, void *p, size_t n)
 {
 	unsigned got = 0;
@@ -97,6 +99,7 @@ static ssize_t send_plain(int fd, const void *p, size_t n)
 	return r < 0 ? -errno : r;
 }
 
+/* #syscalls blk_alone net_alone rng_alone vconsole_alone: sendmsg */
 int vu_wire_flush(struct vu_server *s)
 {
 	while (s->out_at < s->out_len) {

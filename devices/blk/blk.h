@@ -31,6 +31,8 @@ struct blk {
 	uint32_t poll_us;       /* longest adaptive poll */
 	struct blk_queue *queue;
 	uint64_t acked;         /* main thread */
+	bool started;           /* main thread */
+	uint16_t queue_size;    /* that the driver is told of */
 	cpu_set_t **cpus;       /* where each queue's thread may run; NULL: anywhere */
 	size_t cpus_bytes;
 

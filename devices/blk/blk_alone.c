@@ -13,7 +13,7 @@
 #include "devices/blk/blk.h"
 #include "jail/policy/roles.h"
 
-enum { ALONE_POLL_US_MAX = 1000 };
+enum { ALONE_POLL_US_MAX = 1000, ALONE_QUEUE_SIZE = 128, ALONE_QUEUE_SIZE_MAX = 1024 };
 
 /* --- options ------------------------------------------------------------------------------------------------------------------ */
 
@@ -74,6 +74,17 @@ static int take_num_queues(void *dev, const char *value, struct err *e)
 
 	if (str_to_u64(value, 1, b->ops.queues_max, &b->n_queues_wanted) < 0)
 		return err_set(e, -EINVAL, "\"%s\" is no number of queues from 1 to %u", value, b->ops.queues_max);
+	return 0;
+}
+
+static int take_queue_size(void *dev, const char *value, struct err *e)
+{
+	struct blk *b = dev;
+	uint64_t n;
+
+	if (str_to_u64(value, 2, ALONE_QUEUE_SIZE_MAX, &n) < 0)
+		return err_set(e, -EINVAL, "\"%s\" is no number from 2 to %d", value, ALONE_QUEUE_SIZE_MAX);
+	b->queue_size = (uint16_t)n;
 	return 0;
 }
 
@@ -179,6 +190,7 @@ const struct vdevice_option blk_options[] = {
 	{ "direct", "on|off", "bypass the host's page cache [off]", take_direct },
 	{ "sparse", "on|off", "offer discard, let the file be sparse [on]", take_sparse },
 	{ "num-queues", "N", "queues [1]", take_num_queues },
+	{ "queue-size", "N", "what the front end makes of it, at most; tells how many segments fit [128]", take_queue_size },
 	{ "serial", "TEXT", "serial number, at most 20 bytes", take_serial },
 	{ "image-type", "raw", "format [detected]", take_image_type },
 	{ "engine", "io_uring|sync", "how the image is read and written [io_uring if there is one]", take_engine },
@@ -200,6 +212,7 @@ void blk_alone_init(struct blk *b)
 	b->setup.use_io_uring = true;
 	b->setup.image_type = IMAGE_TYPE_UNKNOWN;
 	b->n_queues_wanted = 1;
+	b->queue_size = ALONE_QUEUE_SIZE;
 	b->poll_us = BLK_POLL_US;
 }
 

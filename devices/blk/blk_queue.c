@@ -365,11 +365,8 @@ static bool pop_one(struct blk_queue *q)
 	struct blk_req req;
 	int r = vq_pop(q->vq, &c, q->scratch, q->max_iov);
 
-	if (r <= 0) {
-		if (r < 0)
-			broken(q, "the ring");
+	if (r <= 0) /* what is wrong with a ring the library tells */
 		return false;
-	}
 	int what = parse(q, &c, &req);
 	if (what == -EBADMSG) {
 		broken(q, "a request without room for its status");

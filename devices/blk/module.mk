@@ -4,7 +4,7 @@ BLK_FILES := devices/blk/blk_req.c devices/blk/blk_probe.c devices/blk/blk_confi
 SRCS += $(BLK_FILES) devices/blk/blk_sync.c devices/blk/blk_uring.c
 
 PROGS += cloister-blk
-cloister-blk_SRCS := devices/blk/blk.c
+cloister-blk_SRCS := devices/blk/blk.c devices/blk/blk_alone.c
 cloister-blk_LINK := static
 cloister-blk_LIBS := -levent_core -luring -lpthread
 cloister-blk_DIR := libexec/cloister

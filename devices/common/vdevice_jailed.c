@@ -448,7 +448,7 @@ static void take_message(struct jailed *j, struct chan_msg *m)
 }
 
 /* The poll back end of libevent needs poll, and gettimeofday where the clock source is one that user space cannot read.
- * #syscalls blk net rng vconsole: poll gettimeofday recvfrom(fd=CONTROL) sendto(fd=CONTROL|LOG) write(fd=ERR)
+ * #syscalls blk blk_uring net rng vconsole: poll gettimeofday recvfrom(fd=CONTROL) sendto(fd=CONTROL|LOG) write(fd=ERR)
  */
 static void on_control(evutil_socket_t fd, short what, void *arg)
 {

@@ -285,7 +285,7 @@ static void ask(struct dqueue *q, unsigned what)
 		write_event(w->wake >= 0 ? w->wake : q->kick_fd);
 }
 
-/* #syscalls blk net rng vconsole: read(fd>=EVENTS)
+/* #syscalls blk blk_uring net rng vconsole: read(fd>=EVENTS)
  * #syscalls blk_alone net_alone rng_alone vconsole_alone: read
  */
 static void on_kick(evutil_socket_t fd, short what, void *arg)

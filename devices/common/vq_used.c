@@ -39,7 +39,7 @@ void vq_push(struct vq *vq, uint16_t head, uint32_t written)
 	vq->n_flight--;
 }
 
-/* #syscalls blk net rng vconsole: write(fd>=EVENTS)
+/* #syscalls blk blk_uring net rng vconsole: write(fd>=EVENTS)
  * #syscalls blk_alone net_alone rng_alone vconsole_alone: write
  */
 void vq_signal(struct vq *vq)

@@ -24,7 +24,7 @@ static uint8_t *room(struct vu_server *s, size_t *n)
 }
 
 /* Without descriptors: those that a peer sends all the same are dropped by the kernel.
- * #syscalls blk net rng vconsole: recvfrom(fd=VHOST)
+ * #syscalls blk blk_uring net rng vconsole: recvfrom(fd=VHOST)
  * #syscalls blk_alone net_alone rng_alone vconsole_alone: recvfrom
  */
 static ssize_t read_plain(int fd, void *p, size_t n)
@@ -86,7 +86,7 @@ void vu_wire_drop(struct vu_server *s)
 	s->held = false;
 }
 
-/* #syscalls blk net rng vconsole: sendto(fd=VHOST|BACKEND)
+/* #syscalls blk blk_uring net rng vconsole: sendto(fd=VHOST|BACKEND)
  * #syscalls blk_alone net_alone rng_alone vconsole_alone: sendto
  */
 static ssize_t send_plain(int fd, const void *p, size_t n)

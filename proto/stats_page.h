@@ -29,7 +29,9 @@ enum { STATS_PAGE_BYTES = 4096, STATS_COUNTERS_MAX = 64 };
 	C(STATS_NET_RX_BYTES, "rx_bytes", 0) \
 	C(STATS_NET_RX_FRAMES, "rx_frames", 0) \
 	C(STATS_NET_TX_BYTES, "tx_bytes", 0) \
-	C(STATS_NET_TX_FRAMES, "tx_frames", 0)
+	C(STATS_NET_TX_FRAMES, "tx_frames", 0) \
+	C(STATS_NET_PAIRS, NULL, 0)    /* what the driver set by its control queue, for a successor: queue pairs, */ \
+	C(STATS_NET_OFFLOADS, NULL, 0) /* offloads; 0: nothing yet */
 
 /* Averages have four decimal places inside; vm.counters shows the whole number, so before the first request it shows
  * UINT64_MAX / 10000. */

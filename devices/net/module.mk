@@ -2,13 +2,14 @@
 SRCS += devices/net/net_hdr.c devices/net/net_ctrl.c devices/net/tapdev.c devices/net/tapif.c
 
 PROGS += cloister-net
-cloister-net_SRCS := devices/net/net.c
+NET_DEVICE := devices/net/net.c devices/net/net_tx.c devices/net/net_rx.c devices/net/net_cmd.c
+cloister-net_SRCS := $(NET_DEVICE) devices/net/net_alone.c
 cloister-net_LINK := static
 cloister-net_LIBS := -levent_core
 cloister-net_DIR := libexec/cloister
 
 ROLES += net net_alone
-net_FILES := $(VDEVICE_FILES) devices/net/net.c
+net_FILES := $(VDEVICE_FILES) $(NET_DEVICE)
 net_alone_FILES := $(net_FILES)
 
 PROGS += cloister-tap

@@ -138,7 +138,8 @@ static int set_affinity(struct blk *b, const struct msg_blk_config *c, struct er
 /* io_uring if it is wanted and can be had, else plain system calls. */
 static int make_engine(struct blk *b, struct blk_queue *q, struct err *e)
 {
-	int control = vdevice_is_alone(b->vd) ? -1 : (int)FD_blk_CONTROL;
+	/* Only direct I/O outlives its process (blk_uring.c). */
+	int control = vdevice_is_alone(b->vd) || !b->disk.image.direct ? -1 : (int)FD_blk_CONTROL;
 	int r = -ENOSYS;
 
 	if (b->setup.use_io_uring)

@@ -5,15 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/str.h"
 #include "common/units.h"
 #include "devices/blk/blk.h"
 #include "jail/policy/roles.h"
 
-enum { ALONE_POLL_US_MAX = 1000, ALONE_QUEUE_SIZE = 128, ALONE_QUEUE_SIZE_MAX = 1024 };
+enum { ALONE_POLL_US_MAX = 1000, ALONE_QUEUE_SIZE = 128, ALONE_QUEUE_SIZE_MAX = 1024, LOCK_WAIT_MS = 1000 };
 
 /* --- options ------------------------------------------------------------------------------------------------------------------ */
 
@@ -216,16 +218,23 @@ void blk_alone_init(struct blk *b)
 	b->poll_us = BLK_POLL_US;
 }
 
-/* An image served by two at once is lost. The lock is the open file's and ends with this process. */
+/* An image served by two at once is lost. The lock is the open file's; it ends with its holder's last I/O, which may be a
+ * moment after the holder itself: so this waits a bit. */
 static int lock_image(int fd, bool readonly, struct err *e)
 {
 	struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+	int64_t until = clock_mono_ms() + LOCK_WAIT_MS;
 
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_set(e, -EBUSY, "in use by another process");
-	return err_sys(e, -errno, "lock");
+	while (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+		static const struct timespec moment = { .tv_nsec = 2000000 };
+
+		if (errno != EAGAIN && errno != EACCES)
+			return err_sys(e, -errno, "lock");
+		if (clock_mono_ms() > until)
+			return err_set(e, -EBUSY, "in use by another process");
+		(void)nanosleep(&moment, NULL);
+	}
+	return 0;
 }
 
 static int open_image(struct blk *b, struct err *e)

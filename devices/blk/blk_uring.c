@@ -12,10 +12,11 @@
  *
  * Every request has one operation under way at most and the completion queue has room for all of them, so it cannot overflow.
  *
- * The ring holds one more registered file, the control socket (#1), which no operation names. The kernel lets go of a
- * ring's files when the last of its operations is over, which may be after the process is gone: until then the
- * parent's end of that socket sees no end of file. That is how the parent knows that nothing of a dead helper writes to
- * the image or to guest memory any more.
+ * With direct I/O the ring holds one more registered file, the control socket (#1), which no operation names. What a device
+ * was told to do goes on when the process that asked for it is gone; the kernel lets go of a ring's files behind the
+ * last of it. Until then the parent's end of that socket sees no end of file: that is how the parent knows that nothing of a dead
+ * helper writes to the image, or to guest memory, any more. (Everything else is done by threads of the process, and ends
+ * before it.)
  */
 #include "devices/blk/blk_engine.h"
 

@@ -53,12 +53,7 @@ static int make_limits(const struct cfg_rate_limiter *cfg, struct err *e)
 	void *page = mmap(NULL, STATS_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
 		return err_sys(e, -errno, "mapping a page");
-#if __has_include("devices/common/ratelimit.c")
 	r = ratelimit_shared_init(page, cfg, clock_mono_ns());
-#else
-	(void)cfg;
-	r = -ENOSYS;
-#endif
 	(void)munmap(page, STATS_PAGE_BYTES);
 	return r < 0 ? err_sys(e, r, "making the limits") : fd_take(&fd);
 }

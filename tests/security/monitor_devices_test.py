@@ -354,6 +354,125 @@ def a_dead_apid_leaves_no_half_made_boot():
     tap.ok(lock_is_free(m.path("a")), "the lock is free")
 
 
+# --- taps ---------------------------------------------------------------------------------------------------------------------
+
+WITHOUT_TAP = tuple(n for n in mondrive.HELPERS if n != "cloister-tap")
+
+
+def new_tap():
+    """A name that no interface has."""
+    if not os.path.exists("/dev/net/tun"):
+        tap.skip("no /dev/net/tun")
+    return next(n for n in ("cl%dt%d" % (os.getpid(), i) for i in range(100)) if n not in interfaces())
+
+
+def net(index=0, **fields):
+    fields = {"config__" + k: v for k, v in fields.items()}
+    fields.setdefault("config__mac", "2e:00:00:00:00:01")
+    return dict(index=index, config__id="_net%d" % index, **fields)
+
+
+def interfaces():
+    return set(os.listdir("/sys/class/net"))
+
+
+def open_tap(name, flags=0x5002):  # IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name.encode(), flags))  # TUNSETIFF
+    return fd
+
+
+@tap.test
+def a_tap_is_made_and_goes_with_the_device():
+    name = new_tap()
+    m = monitor(fake=WITHOUT_TAP)
+    m.do("MON_OPEN_NET", **net(tap=name, ip="192.168.249.1", mask="255.255.255.0", mtu=1400))
+    m.hand_over()
+    dev = m.wait("vmmd", "MON_DEVICE")
+    tap.eq((dev.fields["kind"], dev.fields["n_queues"], dev.fields["n_events"]), ("2", "3", "6"))
+    tap.ok(name in interfaces(), "the tap is there")
+    tap.eq(system.read("/sys/class/net/%s/mtu" % name).strip(), "1400")
+    tap.eq(m.children("cloister-tap"), [], "cloister-tap is gone")
+    m.say("vmmd", "VMM_STOPPED")
+    tap.poll(lambda: name not in interfaces(), 5, "the tap goes")
+
+
+@tap.test
+def the_tap_stays_while_helpers_come_and_go():
+    name = new_tap()
+    m = monitor(fake=WITHOUT_TAP)
+    m.do("MON_OPEN_NET", **net(tap=name, num_queues=4))
+    m.hand_over()
+    os.kill(m.children("cloister-net")[0], signal.SIGKILL)
+    m.wait("vmmd", "MON_DEVICE_GONE")
+    tap.ok(name in interfaces(), "the tap is there")
+    m.wait("vmmd", "MON_DEVICE_UP")
+
+
+@tap.test
+def taps_that_cannot_be_had_are_told_at_the_hand_over():
+    name = new_tap()
+    m = monitor(fake=WITHOUT_TAP)
+    busy = open_tap(name)
+    m.do("MON_OPEN_NET", **net(tap=name))
+    r = m.ask("MON_HANDOVER", vcpus=1)
+    tap.eq(r.name, "RESULT")
+    tap.eq(r.chain()[:2], ['net "_net0"', 'tap "%s"' % name], "chain")
+    m.do("MON_RELEASE")
+    m.prepare()
+    m.do("MON_OPEN_NET", **net(tap="lo"))
+    r = m.ask("MON_HANDOVER", vcpus=1)
+    tap.eq(r.chain()[:2], ['net "_net0"', 'tap "lo"'], "chain")
+    os.close(busy)
+
+
+@tap.test
+def taps_of_the_command_line_are_taken_by_number():
+    name = new_tap()
+    fd = open_tap(name)
+    m = monitor(fake=WITHOUT_TAP, pass_fds=(fd,))
+    os.close(fd)
+    for _ in range(2):
+        m.do("MON_OPEN_NET", **net(fds=fd))
+        m.hand_over()
+        m.say("vmmd", "VMM_STOPPED")
+        tap.poll(lambda: not m.children("cloister-net"), 5, "the helper's end")
+        tap.ok(name in interfaces(), "it is still held for the next boot")
+        m.prepare()
+    own = os.listdir("/proc/%d/fd" % m.monitor())
+    for n in own:
+        if int(n) != fd and int(n) > 2:
+            m.refused("MON_OPEN_NET", 'net "_net0"', "descriptor %s was not given" % n, **net(fds=n))
+    m.refused("MON_OPEN_NET", 'net "_net0"', "descriptor 0 was not given", **net(fds=0))
+    m.refused("MON_OPEN_NET", 'net "_net0"', "descriptor 9999 was not given", **net(fds=9999))
+    m.refused("MON_OPEN_NET", 'net "_net0"', "2 descriptors for 1 pairs", **net(fds="%d,%d" % (fd, fd)))
+
+
+@tap.test
+def cloister_tap_that_dies_is_an_error_of_the_device():
+    name = new_tap()
+    m = monitor()  # the stand-in does not know what a tap is
+    m.do("MON_OPEN_NET", **net(tap=name))
+    pid = tap.poll(lambda: m.children("cloister-tap"), 5, "cloister-tap")[0]
+    status = system.status(pid)
+    tap.eq([int(status["Cap" + k], 16) for k in ("Prm", "Eff", "Bnd", "Amb", "Inh")], [1 << 12] * 5, "CAP_NET_ADMIN alone")
+    mine, its = system.namespaces(os.getpid()), system.namespaces(pid)
+    tap.eq({n for n in mine if mine[n] == its[n]} - {"user", "time"}, {"net"}, "namespaces that it shares with the host")
+    tap.eq(os.listdir("/proc/%d/root/" % pid), [], "its root")
+    os.kill(pid, signal.SIGKILL)
+    m.refused("MON_HANDOVER", 'net "_net0"', "cloister-tap was killed by signal 9", vcpus=1)
+
+
+@tap.test
+def a_release_ends_cloister_tap():
+    name = new_tap()
+    m = monitor()
+    m.do("MON_OPEN_NET", **net(tap=name))
+    tap.poll(lambda: m.children("cloister-tap"), 5, "cloister-tap")
+    m.do("MON_RELEASE")
+    tap.poll(lambda: not m.children("cloister-tap"), 5, "its end")
+
+
 # --- somebody else's back ends ------------------------------------------------------------------------------------------------
 
 

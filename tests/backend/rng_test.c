@@ -52,11 +52,11 @@ static bool ask(struct vu *v, uint64_t gpa, uint32_t len)
 static bool good(struct vu *v)
 {
 	static uint64_t gpa;
-	static const struct vu *of;
+	static unsigned of;
 
-	if (of != v || gpa == 0)
+	if (of != v->id)
 		gpa = vu_alloc(v, BUFFER, 4096);
-	of = v;
+	of = v->id;
 	return ask(v, gpa, 64);
 }
 

@@ -371,11 +371,13 @@ static int set_up(struct vu *v)
 
 struct vu *vu_new_mute(const struct vu_cfg *cfg)
 {
+	static unsigned last_id;
 	struct vu *v = calloc(1, sizeof(*v));
 
 	if (v == NULL)
 		return NULL;
 	v->cfg = *cfg;
+	v->id = ++last_id;
 	v->n_queues = cfg->n_queues != 0 ? cfg->n_queues : 1;
 	v->queue_size = cfg->queue_size != 0 ? cfg->queue_size : 128;
 	v->ram_fd = v->err_fd = v->inflight_fd = v->log_fd = v->stats_fd = -1;

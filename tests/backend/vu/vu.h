@@ -75,6 +75,7 @@ struct vu_ring;
 /* Open, so that hostile tests can break any of it. */
 struct vu {
 	struct vu_cfg cfg;
+	unsigned id; /* no other has it */
 
 	/* memory */
 	int ram_fd;

@@ -379,6 +379,16 @@ uint16_t vq_in_flight(const struct vq *vq)
 	return vq->n_flight;
 }
 
+uint16_t vq_used_index(const struct vq *vq)
+{
+	return vq->next_used;
+}
+
+uint16_t vq_resubmitted(const struct vq *vq)
+{
+	return (uint16_t)(vq->n_again - vq->at_again);
+}
+
 uint64_t vq_features(const struct vq *vq)
 {
 	return vq->features;

@@ -62,6 +62,10 @@ unsigned vq_index(const struct vq *vq);
 uint16_t vq_size(const struct vq *vq);
 bool vq_is_started(const struct vq *vq);
 uint16_t vq_in_flight(const struct vq *vq);
+/* The index of the used entry that the next push fills, and how many of the next chains were in flight in a predecessor and are popped
+ * again, in order. For a device that serves in order and keeps account of it. */
+uint16_t vq_used_index(const struct vq *vq);
+uint16_t vq_resubmitted(const struct vq *vq);
 /* Features that the driver accepted. */
 uint64_t vq_features(const struct vq *vq);
 

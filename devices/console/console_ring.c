@@ -6,13 +6,13 @@
 #include <string.h>
 
 #define RING_MAGIC UINT32_C(0x52434c43) /* "CLCR" */
-#define RING_VERSION UINT32_C(1)
+#define RING_VERSION UINT32_C(2)
 /* No honest ring gets here (a century at 1 GB/s); beyond it sums could wrap. */
 #define RING_POSITION_MAX (UINT64_C(1) << 62)
 
 struct console_ring_header {
 	_Atomic uint32_t magic, version;
-	_Atomic uint64_t cap, head, tail, dropped;
+	_Atomic uint64_t cap, head, tail, dropped, note;
 };
 _Static_assert(sizeof(struct console_ring_header) <= CONSOLE_RING_HEADER, "header fits its page");
 
@@ -43,6 +43,7 @@ static void start_empty(struct console_ring *r)
 	publish(&r->h->head, 0);
 	publish(&r->h->tail, 0);
 	publish(&r->h->dropped, 0);
+	publish(&r->h->note, 0);
 	publish(&r->h->cap, r->cap);
 	atomic_store(&r->h->version, RING_VERSION);
 	atomic_store(&r->h->magic, RING_MAGIC); /* last: half a header is none */
@@ -121,4 +122,14 @@ void console_ring_put_back(struct console_ring *r, size_t n)
 {
 	r->tail -= n;
 	publish(&r->h->tail, r->tail);
+}
+
+void console_ring_note(struct console_ring *r, uint64_t note)
+{
+	publish(&r->h->note, note);
+}
+
+uint64_t console_ring_noted(const struct console_ring *r)
+{
+	return atomic_load(&r->h->note);
 }

@@ -119,7 +119,7 @@ static int place_listen(const struct console_target *t, int *fd, struct err *e)
 {
 	if (!is_kind(*fd, S_IFSOCK) || !is_listening(*fd))
 		return err_set(e, -ENOTSOCK, "not a listening socket");
-	if (dup3(STDIN_FILENO, t->at.out, O_CLOEXEC) < 0 || dup3(STDIN_FILENO, t->at.in, O_CLOEXEC) < 0)
+	if (t->at.client >= 0 && (dup3(STDIN_FILENO, t->at.out, O_CLOEXEC) < 0 || dup3(STDIN_FILENO, t->at.in, O_CLOEXEC) < 0))
 		return err_sys(e, -errno, "placeholder");
 	int r = fd_set_nonblock(*fd, true);
 	return r < 0 ? err_sys(e, r, "listening socket") : place(fd, t->at.listen, e);
@@ -162,7 +162,10 @@ static bool is_soon_again(int error)
 	return error == EAGAIN || error == EINTR || error == ENOBUFS;
 }
 
-/* #syscalls console vconsole: write(fd=TARGET_OUT|CLIENT) sendto(fd=TARGET_OUT) */
+/*
+ * #syscalls console vconsole: write(fd=TARGET_OUT|CLIENT) sendto(fd=TARGET_OUT)
+ * #syscalls vconsole_alone: write sendto
+ */
 ssize_t console_target_write(struct console_target *t, const void *p, size_t n)
 {
 	ssize_t w;
@@ -180,7 +183,10 @@ ssize_t console_target_write(struct console_target *t, const void *p, size_t n)
 	return is_soon_again(errno) ? -EAGAIN : -errno;
 }
 
-/* #syscalls console vconsole: read(fd=TARGET_IN|CLIENT) */
+/*
+ * #syscalls console vconsole: read(fd=TARGET_IN|CLIENT)
+ * #syscalls vconsole_alone: read
+ */
 ssize_t console_target_read(struct console_target *t, void *p, size_t n)
 {
 	ssize_t r = read(t->in, p, n);
@@ -190,17 +196,23 @@ ssize_t console_target_read(struct console_target *t, void *p, size_t n)
 	return is_soon_again(errno) ? -EAGAIN : 0;
 }
 
-/* #syscalls console vconsole: close(fd=CLIENT) */
+/*
+ * #syscalls console vconsole: close(fd=CLIENT)
+ * #syscalls vconsole_alone: close
+ */
 void console_target_hang_up(struct console_target *t)
 {
 	if (t->kind != CON_TARGET_LISTEN || t->out < 0)
 		return;
-	(void)close(t->at.client);
+	(void)close(t->out);
 	t->out = -1;
 	t->in = -1;
 }
 
-/* #syscalls console vconsole: accept4(fd=LISTEN) */
+/*
+ * #syscalls console vconsole: accept4(fd=LISTEN)
+ * #syscalls vconsole_alone: accept4
+ */
 int console_target_accept(struct console_target *t)
 {
 	/* First, or the new one would get another number. Whether somebody still waits shows only by taking him. */
@@ -208,13 +220,14 @@ int console_target_accept(struct console_target *t)
 	int fd = accept4(t->at.listen, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return is_soon_again(errno) || errno == ECONNABORTED ? -EAGAIN : -errno;
-	t->out = t->at.client;
-	t->in = t->at.client;
-	return fd == t->at.client ? 0 : -EBADFD;
+	t->out = fd;
+	t->in = fd;
+	return t->at.client < 0 || fd == t->at.client ? 0 : -EBADFD;
 }
 
 /* A pty's size is that of whoever shows it; of a terminal behind a file or socket nobody knows.
  * #syscalls vconsole: ioctl(TARGET_OUT: TIOCGWINSZ)
+ * #syscalls vconsole_alone: ioctl(ANY: TIOCGWINSZ)
  */
 bool console_target_size(const struct console_target *t, uint16_t *cols, uint16_t *rows)
 {
@@ -229,6 +242,7 @@ bool console_target_size(const struct console_target *t, uint16_t *cols, uint16_
 
 /* Not tcsetattr(), which reads the settings back. The kernel's structure is how libc's begins.
  * #syscalls console vconsole: ioctl(TARGET_OUT: TCSETS)
+ * #syscalls vconsole_alone: ioctl(ANY: TCSETS)
  */
 void console_target_restore(struct console_target *t)
 {

@@ -16,7 +16,7 @@
 #include "common/err.h"
 #include "proto/msg.h"
 
-/* The numbers that the process's role has for them. */
+/* The numbers that the process's role has for them. client -1: any, where no filter knows it by its number. */
 struct console_numbers {
 	int out, in, listen, client;
 };

@@ -39,8 +39,9 @@ void jail_limits_base(enum jail_role role, struct jail_missing *m)
 	lower(RLIMIT_STACK, stack_size(role), m);
 	/* vmmd: a pending kick of each vCPU takes one; locked memory is VFIO's. */
 	lower(RLIMIT_SIGPENDING, role == JAIL_VMMD ? 4096 : 64, m);
+	/* Rings count as locked memory; nothing in a disk's filter locks any other. */
 	if (role != JAIL_VMMD)
-		lower(RLIMIT_MEMLOCK, 0, m);
+		lower(RLIMIT_MEMLOCK, role == JAIL_BLK ? 64 * MIB : 0, m);
 }
 
 void jail_limits_exact(const struct jail_limits *lim, struct jail_missing *m)

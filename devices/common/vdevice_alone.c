@@ -32,7 +32,7 @@
 #include "devices/common/vdevice_internal.h"
 #include "proto/version.h"
 
-enum { EXIT_USAGE = 2, FIRST_NUMBER = 64, FDS_MAX = 1 << 20 };
+enum { EXIT_USAGE = 2, FIRST_NUMBER = 64 };
 
 struct alone {
 	struct vdevice *vd;
@@ -66,15 +66,16 @@ static void say_error(const struct vdevice_ops *ops, const struct err *e)
 
 /* --- the socket --------------------------------------------------------------------------------------------------------------- */
 
-static bool is_ours(const char *path, const struct stat *was)
+/* @held keeps the socket's inode number from being given to a successor's. */
+static bool is_ours(const char *path, int held)
 {
-	struct stat st;
+	struct stat st, was;
 
-	return lstat(path, &st) == 0 && st.st_dev == was->st_dev && st.st_ino == was->st_ino;
+	return fstat(held, &was) == 0 && lstat(path, &st) == 0 && st.st_dev == was.st_dev && st.st_ino == was.st_ino;
 }
 
 /* Child: wait for the other end to close, or to say that it wants to see it done. */
-static void __attribute__((noreturn)) keep(int fd, const char *path, const struct stat *st)
+static void __attribute__((noreturn)) keep(int fd, int held, const char *path)
 {
 	char word;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -83,22 +84,23 @@ static void __attribute__((noreturn)) keep(int fd, const char *path, const struc
 	(void)setsid();
 	for (int i = 0; i < 3 && null >= 0; i++)
 		(void)dup2(null, i);
-	if (fd != 3)
-		(void)dup3(fd, 3, O_CLOEXEC);
-	(void)close_range(4, ~0u, 0);
-	while (read(3, &word, 1) < 0 && errno == EINTR)
+	int first = fd < held ? fd : held, second = fd < held ? held : fd;
+	(void)close_range(3, (unsigned)first - 1, 0);
+	(void)close_range((unsigned)first + 1, (unsigned)second - 1, 0);
+	(void)close_range((unsigned)second + 1, ~0u, 0);
+	while (read(fd, &word, 1) < 0 && errno == EINTR)
 		continue;
-	if (is_ours(path, st))
+	if (is_ours(path, held))
 		(void)unlink(path);
 	_exit(0);
 }
 
 static int start_keeper(struct alone *a, const char *path, struct err *e)
 {
+	_cleanup_(fd_closep) int held = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	int pair[2];
-	struct stat st;
 
-	if (lstat(path, &st) < 0)
+	if (held < 0)
 		return err_sys(e, -errno, "\"%s\"", path);
 	int r = fd_socketpair(SOCK_STREAM, pair);
 	if (r < 0)
@@ -109,7 +111,7 @@ static int start_keeper(struct alone *a, const char *path, struct err *e)
 	if (pid < 0)
 		r = err_sys(e, -errno, "fork");
 	if (pid == 0)
-		keep(pair[1], path, &st);
+		keep(pair[1], held, path);
 	fd_closep(&pair[1]);
 	a->keeper_fd = pair[0];
 	return r;
@@ -125,6 +127,19 @@ static void end_keeper(struct alone *a)
 	fd_closep(&a->keeper_fd);
 }
 
+static int bind_name(int fd, const struct sockaddr_un *addr)
+{
+	return bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+}
+
+/* A socket that nobody listens to: somebody was killed. Anything else is left alone. */
+static bool is_stale(const struct sockaddr_un *addr)
+{
+	_cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 && errno == ECONNREFUSED;
+}
+
 static int listen_at(struct alone *a, const char *path, struct err *e)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -135,7 +150,9 @@ static int listen_at(struct alone *a, const char *path, struct err *e)
 	if (a->listen_fd < 0)
 		return err_sys(e, -errno, "socket");
 	mode_t was = umask(0177);
-	int r = bind(a->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	int r = bind_name(a->listen_fd, &addr);
+	if (r == -EADDRINUSE && is_stale(&addr) && unlink(path) == 0)
+		r = bind_name(a->listen_fd, &addr);
 	(void)umask(was);
 	if (r < 0)
 		return err_sys(e, r, "\"%s\"", path);

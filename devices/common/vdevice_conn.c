@@ -72,6 +72,9 @@ static void went(struct vdevice *vd, int r, const struct err *e)
 	} else {
 		log_debug("vhost-user connection ends");
 	}
+	/* Jailed, a socket can't be closed any more: a front end that makes no sense gets a fresh process to talk to. */
+	if (!vd->alone && r != -EPIPE)
+		vdevice_finish(vd, 1);
 	vdevice_conn_close(vd);
 }
 

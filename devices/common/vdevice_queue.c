@@ -27,8 +27,6 @@ enum {
 	WAIT_LONG_NS = 1000000000,
 };
 
-static void serve(struct dqueue *q);
-
 static void cpu_relax(void)
 {
 #if defined(__x86_64__)
@@ -77,24 +75,23 @@ static bool look_around(struct dqueue *q)
 	return false;
 }
 
-/* True when something came while the thread looked; false: sleep. Kicks are off meanwhile. */
-static bool poll_queue(struct dqueue *q)
+/* True when something came while the thread looked; false: sleep. Kicks are off meanwhile. No look at the clock stands between
+ * seeing it and serving it: the last one, a few microseconds old, does for the average. */
+static bool poll_queue(struct dqueue *q, uint64_t *now)
 {
-	uint64_t now;
-
 	if (q->poll_ns == 0)
 		return false;
-	q->idle_since_ns = clock_mono_ns();
+	q->idle_since_ns = *now = clock_mono_ns();
 	if (q->wait_ns > q->poll_ns)
 		return false;
 	do {
 		if (look_around(q)) {
-			note_wait(q, clock_mono_ns());
+			note_wait(q, *now);
 			vq_count(&q->vq, STATS_POLLS, 1);
 			return true;
 		}
-		now = clock_mono_ns();
-	} while (now - q->idle_since_ns < q->poll_ns);
+		*now = clock_mono_ns();
+	} while (*now - q->idle_since_ns < q->poll_ns);
 	return false;
 }
 
@@ -137,36 +134,40 @@ static bool serve_once(struct dqueue *q)
 	q->again = false;
 	q->vq.saw_empty = false;
 	vd->ops->on_queue(vd->dev, &q->vq);
-	if (q->vq.broken) {
-		tell_fault(q, vq_fault(&q->vq));
-		return false;
-	}
 	/* Called again anyhow, or chains left on purpose until something of the device's own happens: no kicks. */
-	if (state_of(q) != DQ_RUNNING || q->again || !q->vq.saw_empty)
-		return false;
+	return !q->vq.broken && state_of(q) == DQ_RUNNING && !q->again && q->vq.saw_empty;
+}
+
+/* Kicks are on when it returns false because there is nothing more. True: there is, once the loop had its turn. */
+static bool serve_rounds(struct dqueue *q)
+{
+	uint64_t polled_from = 0, now = 0;
+
+	for (int i = 0; i < ROUNDS;) {
+		if (state_of(q) != DQ_RUNNING || q->vq.broken || !serve_once(q))
+			return false;
+		if (poll_queue(q, &now)) {
+			polled_from = polled_from != 0 ? polled_from : now;
+			if (now - polled_from < SPIN_AT_MOST_NS)
+				continue;
+			return true;
+		}
+		if (vq_want_kicks(&q->vq, true) == 0)
+			return false;
+		i++;
+	}
 	return true;
 }
 
 static void serve(struct dqueue *q)
 {
-	uint64_t polled_from = 0;
+	bool more = serve_rounds(q);
 
-	for (int i = 0; i < ROUNDS;) {
-		if (state_of(q) != DQ_RUNNING || q->vq.broken || !serve_once(q))
-			return;
-		if (poll_queue(q)) {
-			uint64_t now = clock_mono_ns();
-
-			polled_from = polled_from != 0 ? polled_from : now;
-			if (now - polled_from < SPIN_AT_MOST_NS)
-				continue;
-			break;
-		}
-		if (vq_want_kicks(&q->vq, true) == 0)
-			return;
-		i++;
-	}
-	call_again(q, 0);
+	/* Whoever looked last may have met a fault. */
+	if (q->vq.broken && state_of(q) == DQ_RUNNING)
+		tell_fault(q, vq_fault(&q->vq));
+	else if (more)
+		call_again(q, 0);
 }
 
 void vdevice_serve(struct vdevice *vd, unsigned q)

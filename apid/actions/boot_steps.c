@@ -103,11 +103,18 @@ static int ask_vcon(struct run *r, struct err *e)
 	return v.config.mode == CONSOLE_MODE_OFF ? STEP_SKIPPED : command_ask_monitor(r, MSG_MON_OPEN_VCON, &v, e);
 }
 
+/* There is one of it; a name it has only if a client gave it one. */
+static const char *about_single(const char *kind, const char *id, char out[STEP_NAME])
+{
+	if (id == NULL)
+		return kind;
+	(void)str_fmt(out, STEP_NAME, "%s \"%s\"", kind, id);
+	return out;
+}
+
 static const char *about_vcon(const struct run *r, char out[STEP_NAME])
 {
-	(void)r;
-	(void)out;
-	return "console";
+	return about_single("console", r->req.config.console.id, out);
 }
 
 static size_t count_disks(const struct run *r)
@@ -156,9 +163,7 @@ static int ask_rng(struct run *r, struct err *e)
 
 static const char *about_rng(const struct run *r, char out[STEP_NAME])
 {
-	(void)r;
-	(void)out;
-	return "rng";
+	return about_single("rng", r->req.config.rng.id, out);
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------------------- */

@@ -93,8 +93,8 @@ def help_goes_to_stdout():
         lines = out.splitlines()
         tap.eq(lines[1:4], ["", "Usage: cloud-hypervisor [OPTIONS]", ""])
         tap.eq(lines[4], "Options:")
-        for option in ("api-socket", "kernel", "initramfs", "cmdline", "cpus", "memory", "serial", "console", "log-file",
-                       "version", "help"):
+        for option in ("api-socket", "kernel", "initramfs", "cmdline", "cpus", "memory", "serial", "console", "disk", "net",
+                       "rng", "rate-limit-group", "log-file", "version", "help"):
             tap.ok(any(("--" + option) in line for line in lines), option)
         names = [re.match(r"\s+(?:-\w, )?--([a-z-]+)", line) for line in lines]
         names = [m.group(1) for m in names if m]
@@ -144,7 +144,8 @@ def unknown_stray_repeated_and_incomplete_arguments():
 @tap.test
 def options_of_a_vm_need_something_to_boot():
     for args in (("--cmdline", "x"), ("--cpus", "boot=1"), ("--memory", "size=1G"), ("--initramfs", "/i"),
-                 ("--serial", "tty"), ("--console", "off")):
+                 ("--serial", "tty"), ("--console", "off"), ("--disk", "path=/d"), ("--net", "tap=t"), ("--rng", "src=/r"),
+                 ("--rate-limit-group", "id=g")):
         misused(*args)
 
 
@@ -164,7 +165,15 @@ def bad_values_are_told_as_a_chain():
             (("--memory", "shared=maybe"), ("--memory", "shared")),
             (("--serial", "frob"), ("--serial",)),
             (("--serial", "file="), ("serial",)),
-            (("--console", "tty"), ("--console", "not supported")),
+            (("--console", "id=c"), ("--console", "no mode")),
+            (("--console", "tty,iommu=on"), ("--console", "iommu", "not supported")),
+            (("--disk", "/d"), ("--disk", "/d")),
+            (("--disk", "path=/d", "frob=8"), ("--disk", "frob")),
+            (("--disk", "path=/d,queue_size=70000"), ("--disk", "queue_size")),
+            (("--net", "mac=zz"), ("--net", "mac")),
+            (("--net", "ip=1.2.3"), ("--net", "ip")),
+            (("--rng", "source=/x"), ("--rng", "source")),
+            (("--rate-limit-group", "id=g,bw_size=1K"), ("--rate-limit-group", "bw_size")),
             (("--debug-console", "pty"), ("--debug-console", "not supported"))):
         fails("--kernel", "/nowhere", *args, words=words)
 
@@ -177,12 +186,21 @@ def boots_that_fail_end_the_run():
     fails("--kernel", "/nowhere", "--memory", "size=0", words=("VM cannot be booted",))
     fails("--kernel", "/nowhere", "--serial", "file=/nowhere/x", words=("VM cannot be created", "/nowhere/x"))
     fails("--kernel", "nowhere/relative", words=("nowhere/relative",))
+    off = ("--kernel", "/bin/sh", "--console", "off")
+    fails("--kernel", "/nowhere", "--console", "socket=/s", words=("VM cannot be created", "console", "Socket"))
+    fails("--kernel", "/nowhere", "--console", "file=/nowhere/x", words=("VM cannot be created", "/nowhere/x"))
+    fails(*off, "--disk", "path=/nowhere/d", words=("VM cannot be booted", 'disk "_disk0"', "/nowhere/d"))
+    fails(*off, "--disk", "path=/nowhere/d,queue_size=3", words=("disks[0]", "queue_size 3"))
+    fails(*off, "--disk", "path=/a,id=x", "--disk", "path=/b,id=x", words=('disk "x"', "not unique"))
+    fails(*off, "--net", "num_queues=4", words=("net[0]", "num_queues 4"))
+    fails(*off, "--net", "fd=2", words=("net[0]", "fd 2"))
+    fails(*off, "--rng", "src=/nowhere/r", words=("rng", "/nowhere/r"))
 
 
 @tap.test
 def options_of_later_builds_are_named():
-    for args in (("--disk", "path=/d"), ("--net", "tap=t"), ("--vsock", "cid=3,socket=/s"), ("--watchdog",), ("--landlock",),
-                 ("--seccomp", "false"), ("--seccomp", "log"), ("--firmware", "/f"), ("--rng", "src=/dev/random"),
+    for args in (("--fs", "tag=a,socket=/s"), ("--pmem", "file=/f"), ("--vsock", "cid=3,socket=/s"), ("--watchdog",), ("--landlock",),
+                 ("--seccomp", "false"), ("--seccomp", "log"), ("--firmware", "/f"),
                  ("--event-monitor", "path=/e"), ("--log-format", "x")):
         fails("--kernel", "/nowhere", *args, words=(args[0], "not supported by this build"))
 

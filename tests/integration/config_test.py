@@ -24,8 +24,9 @@ CPUS = ('"cpus":{"boot_vcpus":1,"max_vcpus":1,"kvm_hyperv":false,"max_phys_bits"
         '"nested":true,"core_scheduling":"Vm","profile":"Host"}')
 MEMORY = ('"memory":{"size":536870912,"mergeable":false,"hotplug_method":"Acpi","shared":false,"hugepages":false,'
           '"prefault":false,"reserve":false,"thp":true}')
+RNG = '"rng":{"pci_segment":0,"src":"/dev/urandom"}'
 SERIAL = '"serial":{"mode":"Null"}'
-CONSOLES = ('"console":{"mode":"Off","pci_segment":0},"debug_console":{"mode":"Off","iobase":233},'
+CONSOLES = ('"console":{"mode":"Tty","pci_segment":0},"debug_console":{"mode":"Off","iobase":233},'
             '"pvpanic":false,"iommu":false,"watchdog":false,"landlock_enable":false')
 
 
@@ -71,14 +72,14 @@ def not_served(body, *words):
 
 @tap.test
 def defaults_are_filled_in_byte_by_byte():
-    tap.eq(info_after("{}").body.decode(), "{\"config\":{%s,%s,%s,%s},\"state\":\"Created\",\"memory_actual_size\":536870912}" %
-           (CPUS, MEMORY, SERIAL, CONSOLES))
+    tap.eq(info_after("{}").body.decode(), "{\"config\":{%s,%s,%s,%s,%s},\"state\":\"Created\",\"memory_actual_size\":536870912}" %
+           (CPUS, MEMORY, RNG, SERIAL, CONSOLES))
 
 
 @tap.test
 def payload_stands_behind_memory_and_absent_members_are_left_out():
     body = info_after('{"payload":{"kernel":"/k","cmdline":"a b"}}').body.decode()
-    tap.contains(body, MEMORY + ',"payload":{"kernel":"/k","cmdline":"a b"},' + SERIAL)
+    tap.contains(body, MEMORY + ',"payload":{"kernel":"/k","cmdline":"a b"},' + RNG + "," + SERIAL)
 
 
 @tap.test
@@ -104,8 +105,8 @@ def null_unknown_and_empty_members_are_absent():
     tap.eq(info_after("{}").body, info_after(
         '{"payload":null,"disks":null,"net":[],"fs":[],"devices":[],"vsock":null,"numa":[],"platform":null,"tpm":null,'
         '"nobody_knows":{"deep":[[[[1.5e400,-0,"x"]]]]},"iommu":false,"watchdog":false,"pvpanic":false,'
-        '"landlock_enable":false,"landlock_rules":[],"balloon":{"size":0},"rng":{"src":"/dev/urandom"},'
-        '"console":{"mode":"Null"},"sgx_epc":null}').body.replace(b'"console":{"mode":"Null"', b'"console":{"mode":"Off"'))
+        '"landlock_enable":false,"landlock_rules":[],"balloon":{"size":0},"rng":{"src":"/dev/urandom"},"rate_limit_groups":[],'
+        '"sgx_epc":null}').body)
 
 
 @tap.test
@@ -168,7 +169,7 @@ def wrong_types_are_refused():
                  '{"memory":{"size":1,"shared":null}}', '{"memory":{"size":1,"shared":1}}', '{"memory":{"size":1,"shared":"on"}}',
                  '{"payload":[]}', '{"payload":{"kernel":5}}', '{"payload":{"kernel":["/k"]}}', '{"serial":{}}',
                  '{"serial":{"mode":"null"}}', '{"serial":{"mode":"Serial"}}', '{"serial":{"mode":null}}', '{"serial":null}',
-                 '{"console":{"mode":"tty"}}', '{"iommu":0}', '{"watchdog":"no"}'):
+                 '{"console":{"mode":"tty"}}', '{"console":{}}', '{"console":null}', '{"rng":null}', '{"rng":{}}', '{"iommu":0}', '{"watchdog":"no"}'):
         not_json(body)
 
 
@@ -184,15 +185,17 @@ def members_given_twice_are_refused():
 @tap.test
 def devices_and_members_of_later_builds_are_named():
     for body, word in (
-            ('{"disks":[{"path":"/d"}]}', "disks"), ('{"net":[{"tap":"t0"}]}', "net"), ('{"fs":[{"tag":"a","socket":"/s"}]}', "fs"),
+            ('{"disks":[{"path":"/d","iommu":true}]}', "disks[0].iommu"), ('{"net":[{},{"iommu":true}]}', "net[1].iommu"),
+            ('{"rng":{"src":"/r","iommu":true}}', "rng.iommu"), ('{"console":{"mode":"Off","iommu":true}}', "console.iommu"),
+            ('{"fs":[{"tag":"a","socket":"/s"}]}', "fs"),
             ('{"pmem":[{"file":"/f"}]}', "pmem"), ('{"vsock":{"cid":3,"socket":"/s"}}', "vsock"),
             ('{"devices":[{"path":"/sys/x"}]}', "devices"), ('{"vdpa":[{"path":"/v"}]}', "vdpa"), ('{"balloon":{"size":1}}', "balloon"),
-            ('{"rng":{"src":"/dev/hwrng"}}', "rng"), ('{"numa":[{"guest_numa_id":0}]}', "numa"), ('{"watchdog":true}', "watchdog"),
+            ('{"numa":[{"guest_numa_id":0}]}', "numa"), ('{"watchdog":true}', "watchdog"),
             ('{"pvpanic":true}', "pvpanic"), ('{"iommu":true}', "iommu"), ('{"tpm":{"socket":"/s"}}', "tpm"),
             ('{"landlock_enable":true}', "landlock_enable"), ('{"rtc":{}}', "rtc"), ('{"gdb":true}', "gdb"),
             ('{"platform":{"num_pci_segments":2}}', "platform"), ('{"pci_segments":[{"pci_segment":0}]}', "pci_segments"),
             ('{"ivshmem":{"path":"/p","size":4096}}', "ivshmem"), ('{"payload":{"firmware":"/f"}}', "firmware"),
-            ('{"payload":{"igvm":"/f"}}', "igvm"), ('{"console":{"mode":"Tty"}}', "console"), ('{"console":{"mode":"Pty"}}', "console"),
+            ('{"payload":{"igvm":"/f"}}', "igvm"),
             ('{"debug_console":{"mode":"Tty"}}', "debug_console"), ('{"memory":{"size":1,"hugepages":true}}', "hugepages"),
             ('{"memory":{"size":0,"zones":[{"id":"m","size":1}]}}', "zones"), ('{"memory":{"size":1,"thp":false}}', "thp"),
             ('{"memory":{"size":1,"hotplug_size":1}}', "hotplug_size"),
@@ -250,6 +253,41 @@ def serial_that_cannot_be_opened_fails_the_create_and_stores_nothing():
                          ({"mode": "Socket", "socket": "/nowhere/s"}, "/nowhere/s"),
                          ({"mode": "Socket", "socket": "/" + "s" * 200}, "")):
         refused({"serial": serial}, "Error from API", 500, word)
+
+
+# --- the virtio console at create ---
+
+
+@tap.test
+def both_consoles_can_be_ptys():
+    with the().conn() as c:
+        tap.eq(c.call("PUT", "vm.create", '{"serial":{"mode":"Pty"},"console":{"mode":"Pty"}}').raw, NO_CONTENT)
+        config = c.call("GET", "vm.info").json()["config"]
+        paths = [config[name]["file"] for name in ("serial", "console")]
+        tap.ok(paths[0] != paths[1], paths)
+        tap.eq(list(config["console"]), ["file", "mode", "pci_segment"])
+        for path in paths:
+            tap.ok(stat.S_ISCHR(os.stat(path).st_mode), "a terminal")
+        tap.eq(c.call("PUT", "vm.delete").status, 204)
+        for path in paths:
+            tap.poll(lambda: not os.path.exists(path), 5, "the pty is closed")
+
+
+@tap.test
+def console_file_is_made_at_create():
+    path = os.path.join(the().dir, "console.out")
+    with the().conn() as c:
+        tap.eq(c.call("PUT", "vm.create", {"console": {"mode": "File", "file": path}}).raw, NO_CONTENT)
+        tap.eq(os.stat(path).st_mode & 0o777, 0o600)
+        tap.eq(c.call("PUT", "vm.delete").status, 204)
+
+
+@tap.test
+def console_that_cannot_be_opened_fails_the_create_and_stores_nothing():
+    for console, word in (({"mode": "File"}, "path"), ({"mode": "Socket"}, "Socket"), ({"mode": "Socket", "socket": "/s"}, "Socket"),
+                          ({"mode": "File", "file": ""}, "empty"), ({"mode": "File", "file": "/nowhere/out"}, "/nowhere/out"),
+                          ({"mode": "File", "file": "/"}, "/")):
+        refused({"console": console, "serial": {"mode": "Pty"}}, "Error from API", 500, word)
 
 
 @tap.test

@@ -12,8 +12,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import tap  # noqa: E402
 
-SERVED = ["api-socket", "cmdline", "console", "cpus", "debug-console", "help", "initramfs", "kernel", "log-file", "memory",
-          "no-shutdown", "seccomp", "serial", "version"]
+SERVED = ["api-socket", "cmdline", "console", "cpus", "debug-console", "disk", "help", "initramfs", "kernel", "log-file",
+          "memory", "net", "no-shutdown", "rate-limit-group", "rng", "seccomp", "serial", "version"]
 
 
 def printed(what):
@@ -55,10 +55,17 @@ def schemas_are_json_with_ranges_defaults_and_references_that_exist():
     tap.eq(cpus["properties"]["max_phys_bits"]["maximum"], 255)
     tap.contains(text, '"maximum":18446744073709551615')
     tap.eq(schemas["SerialConfig"]["properties"]["mode"]["enum"], ["Off", "Pty", "Tty", "File", "Socket", "Null"])
-    tap.eq(schemas["ConsoleConfig"]["properties"]["mode"]["enum"], ["Off", "Null"])
+    tap.eq(schemas["ConsoleConfig"]["properties"]["mode"]["enum"], ["Off", "Pty", "Tty", "File", "Socket", "Null"])
+    tap.eq(schemas["DebugConsoleConfig"]["properties"]["mode"]["enum"], ["Off", "Null"])
+    disk = schemas["DiskConfig"]["properties"]
+    tap.eq(disk["image_type"], {"type": "string", "enum": ["FlatVmdk", "FixedVhd", "Qcow2", "Raw", "Vhdx", "Unknown"],
+                                "description": disk["image_type"]["description"], "default": "Unknown"})
+    tap.ok("iommu" not in disk and "image_detected" not in disk, "neither what is not served nor what is ours")
+    tap.eq(schemas["TokenBucketConfig"]["required"], ["size", "refill_time"])
+    tap.eq(schemas["RngConfig"]["required"], ["src"])
     for name in re.findall(r'"#/components/schemas/(\w+)"', text):
         tap.ok(name in schemas, name)
-    tap.ok("disks" not in schemas["VmConfig"]["properties"], "what is not served is not promised")
+    tap.ok("fs" not in schemas["VmConfig"]["properties"], "what is not served is not promised")
 
 
 @tap.test

@@ -194,7 +194,7 @@ def boot_that_fails_leaves_created_and_can_be_repeated():
         ('{"payload":{}}', 400),
         ('{"payload":{"cmdline":"x"}}', 400),
         ('{"payload":{"kernel":"/nowhere/vmlinux"}}', 500),
-        ('{"payload":{"kernel":"/proc/self/mem"}}', 500),
+        ('{"payload":{"kernel":"/proc/self/mem"},"console":{"mode":"Off"}}', 500),
         ('{"payload":{"kernel":"/"}}', 500),
         ('{"payload":{"kernel":"relative/nowhere"}}', 500),
         ('{"payload":{"kernel":"/nowhere","initramfs":"/nowhere2"}}', 500),
@@ -254,7 +254,7 @@ def kernels_and_initramfs_files_that_are_none_fail_the_boot():
     with v.conn() as c:
         for name, path in files(v).items():
             for payload in ({"kernel": path}, {"kernel": "/bin/sh", "initramfs": path}):
-                created(c, json.dumps({"payload": payload}))
+                created(c, json.dumps({"payload": payload, "console": {"mode": "Off"}}))
                 before = c.call("GET", "vm.info").raw
                 began = time.monotonic()
                 assert_error(c.call("PUT", "vm.boot"), 500, "Error from API")

@@ -36,6 +36,7 @@ int gate_init(struct gate *g)
 	}
 	g->phase = GATE_CLOSED;
 	g->held = 0;
+	g->nudged = false;
 	atomic_init(&g->open, false);
 	return 0;
 }
@@ -92,6 +93,14 @@ bool gate_pass(struct gate *g)
 	return open;
 }
 
+void gate_nudge(struct gate *g)
+{
+	(void)pthread_mutex_lock(&g->mtx);
+	g->nudged = true;
+	(void)pthread_cond_signal(&g->held_all);
+	(void)pthread_mutex_unlock(&g->mtx);
+}
+
 bool gate_wait_held(struct gate *g, unsigned n, int timeout_ms)
 {
 	struct timespec end;
@@ -104,10 +113,11 @@ bool gate_wait_held(struct gate *g, unsigned n, int timeout_ms)
 		end.tv_nsec -= 1000000000L;
 	}
 	(void)pthread_mutex_lock(&g->mtx);
-	while (g->held < n && pthread_cond_timedwait(&g->held_all, &g->mtx, &end) != ETIMEDOUT)
+	while (g->held < n && !g->nudged && pthread_cond_timedwait(&g->held_all, &g->mtx, &end) != ETIMEDOUT)
 		continue;
 	bool all = g->held >= n;
 
+	g->nudged = false;
 	(void)pthread_mutex_unlock(&g->mtx);
 	return all;
 }

@@ -144,6 +144,26 @@ int kvm_signal_msi(int vm, const struct kvm_msi *msi)
 }
 
 /*
+ * #syscalls vmmd: ioctl(ANY: KVM_IRQFD)
+ */
+int kvm_irqfd(int vm, int fd, uint32_t gsi, bool assign)
+{
+	struct kvm_irqfd f = { .fd = (uint32_t)fd, .gsi = gsi, .flags = assign ? 0 : KVM_IRQFD_FLAG_DEASSIGN };
+
+	return result(ioctl(vm, KVM_IRQFD, &f));
+}
+
+/*
+ * #syscalls vmmd: ioctl(ANY: KVM_IOEVENTFD)
+ */
+int kvm_ioeventfd(int vm, int fd, uint64_t gpa, bool assign)
+{
+	struct kvm_ioeventfd f = { .addr = gpa, .fd = fd, .flags = assign ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN };
+
+	return result(ioctl(vm, KVM_IOEVENTFD, &f));
+}
+
+/*
  * #syscalls vmmd: ioctl(ANY: KVM_SET_CPUID2)
  */
 int kvm_set_cpuid(int vcpu, const struct kvm_cpuid2 *cpuid)

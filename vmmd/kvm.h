@@ -6,6 +6,7 @@
 #ifndef VMMD_KVM_H
 #define VMMD_KVM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -39,6 +40,10 @@ int kvm_create_vcpu(int vm, uint32_t id) __must_check; /* a descriptor, close-on
 int kvm_set_routes(int vm, const struct kvm_irq_routing *routes) __must_check;
 /* 1 delivered, 0 blocked by the guest (no such destination, APIC off). */
 int kvm_signal_msi(int vm, const struct kvm_msi *msi) __must_check;
+/* Whether eventfd @fd raises @gsi. Assigning delivers what it has counted so far; -EBUSY when it raises one already. */
+int kvm_irqfd(int vm, int fd, uint32_t gsi, bool assign) __must_check;
+/* Whether a write of any width and value to exactly @gpa signals eventfd @fd instead of ending KVM_RUN. */
+int kvm_ioeventfd(int vm, int fd, uint64_t gpa, bool assign) __must_check;
 
 /* A vCPU. */
 int kvm_set_cpuid(int vcpu, const struct kvm_cpuid2 *cpuid) __must_check;

@@ -98,6 +98,7 @@ static int make_vcpus(struct machine *m, struct err *e)
 		.eoi = on_eoi,
 		.arg = m,
 		.wake = m->cfg.wake,
+		.errands = &m->errands,
 	};
 
 	m->vcpus = vcpus_new(&cfg);
@@ -143,9 +144,14 @@ int machine_new(const struct machine_cfg *cfg, struct machine **out, struct err 
 	m->cfg = *cfg;
 	m->vm = -1;
 	m->topo = cpuid_topology_default(cfg->boot_vcpus);
-	cpuid_host_read(&m->host);
-	int r = build(m, e);
+	int r = errands_init(&m->errands, cfg->wake);
 
+	if (r < 0) {
+		free(m);
+		return err_sys(e, r, "cannot make the machine");
+	}
+	cpuid_host_read(&m->host);
+	r = build(m, e);
 	if (r < 0)
 		machine_free(m);
 	else
@@ -162,12 +168,14 @@ void machine_free(struct machine *m)
 {
 	if (m == NULL)
 		return;
-	if (m->vcpus != NULL)
-		vcpus_close(m->vcpus);
+	machine_halt(m);
+	/* An eventfd that still raises an interrupt in the old VM would do so instead of in the next one. */
+	devices_disconnect(m);
 	/* Ours goes first, so that the last reference is a vCPU thread's. */
 	fd_closep(&m->vm);
 	vcpus_free(m->vcpus);
-	devices_fini(&m->dev);
+	devices_fini(m);
+	errands_fini(&m->errands);
 	free(m);
 }
 
@@ -176,9 +184,12 @@ void machine_run(struct machine *m)
 	vcpus_open(m->vcpus);
 }
 
+/* A vCPU that waits for a device's reset would wait for a loop that we are not in. */
 void machine_halt(struct machine *m)
 {
-	vcpus_close(m->vcpus);
+	errands_close(&m->errands);
+	if (m->vcpus != NULL)
+		vcpus_close(m->vcpus);
 }
 
 enum vcpu_request machine_request(const struct machine *m)
@@ -186,8 +197,9 @@ enum vcpu_request machine_request(const struct machine *m)
 	return vcpus_request(m->vcpus);
 }
 
-void machine_forward_logs(struct machine *m)
+void machine_serve(struct machine *m)
 {
+	errands_serve(&m->errands);
 	vcpus_forward_logs(m->vcpus);
 }
 

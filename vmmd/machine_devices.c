@@ -89,6 +89,20 @@ static void ram_sizes(const struct memmap *map, uint64_t *below, uint64_t *above
 	*above = map->n_ram > 1 ? map->ram[1].size : 0;
 }
 
+static int make_windows(struct machine *m)
+{
+	struct pci_windows *w = &m->dev.windows;
+	const struct memmap *map = m->cfg.map;
+	int r = pci_windows_init(w);
+
+	if (r < 0)
+		return r;
+	m->dev.windows_made = true;
+	pci_windows_set(&w->low, LAYOUT_MMIO32, LAYOUT_MMIO32_SIZE);
+	pci_windows_set(&w->high, map->device64, map->device64_end - map->device64);
+	return 0;
+}
+
 static int make_devices(struct machine *m)
 {
 	struct devices *d = &m->dev;
@@ -112,8 +126,71 @@ static int make_devices(struct machine *m)
 	debug_port_init(&d->debug_port, clock_mono_ns(), NULL, NULL);
 	pci_segment_init(&d->pci);
 	d->made = true;
+	return make_windows(m);
+}
+
+/* --- virtio -------------------------------------------------------------------------------------------------------- */
+
+/* Slots that are asked for by number are nobody else's, whoever is made first. */
+static int reserve_slots(struct machine *m, struct err *e)
+{
+	for (unsigned i = 0; i < m->cfg.n_devices; i++) {
+		const struct virtio_dev_cfg *cfg = m->cfg.devices[i].cfg;
+		int r = cfg->slot >= 0 ? pci_segment_reserve(&m->dev.pci, cfg->slot) : 0;
+
+		if (r == -EBUSY)
+			return err_set(e, r, "device \"%s\": PCI slot %d is taken", cfg->id, cfg->slot);
+		if (r < 0)
+			return err_set(e, r, "device \"%s\": there is no PCI slot %d", cfg->id, cfg->slot);
+	}
 	return 0;
 }
+
+static int make_virtio(struct machine *m, struct err *e)
+{
+	struct devices *d = &m->dev;
+	const struct virtio_env env = {
+		.vm = m->vm,
+		.errands = &m->errands,
+		.irqs = &d->irqs,
+		.segment = &d->pci,
+		.windows = &d->windows,
+	};
+	int r = reserve_slots(m, e);
+
+	for (unsigned i = 0; r == 0 && i < m->cfg.n_devices; i++) {
+		if (d->n_virtio == nitems(d->virtio))
+			return err_set(e, -ENOSPC, "more than %zu devices", nitems(d->virtio));
+		r = virtio_dev_new(&env, m->cfg.devices[i].cfg, &d->virtio[d->n_virtio], e);
+		if (r < 0)
+			break;
+		d->out[d->n_virtio] = m->cfg.devices[i].out;
+		*d->out[d->n_virtio] = d->virtio[d->n_virtio];
+		d->n_virtio++;
+	}
+	return r;
+}
+
+void machine_stop_devices(struct machine *m)
+{
+	for (unsigned i = 0; i < m->dev.n_virtio; i++)
+		virtio_dev_stop(m->dev.virtio[i]);
+}
+
+bool machine_devices_stopped(const struct machine *m)
+{
+	for (unsigned i = 0; i < m->dev.n_virtio; i++)
+		if (!virtio_dev_is_idle(m->dev.virtio[i]))
+			return false;
+	return true;
+}
+
+struct virtio_dev *machine_device(const struct machine *m, unsigned i)
+{
+	return i < m->dev.n_virtio ? m->dev.virtio[i] : NULL;
+}
+
+/* --- places -------------------------------------------------------------------------------------------------------- */
 
 struct placement {
 	uint64_t base, len;
@@ -156,17 +233,35 @@ int devices_init(struct machine *m, struct err *e)
 		{ PORT_PCI_MECH1, PCI_MECH1_PORTS, &pci_mech1_bus_ops, &d->pci, "PCI configuration ports" },
 	};
 	const struct placement mmio[] = {
+		{ d->windows.low.base, d->windows.low.size, &pci_window_bus_ops, &d->windows.low, "PCI memory, 32-bit" },
+		{ d->windows.high.base, d->windows.high.size, &pci_window_bus_ops, &d->windows.high, "PCI memory, 64-bit" },
 		{ LAYOUT_ECAM, PCI_ECAM_BYTES, &pci_ecam_bus_ops, &d->pci, "PCI ECAM" },
 		{ LAYOUT_IOAPIC, IOAPIC_MMIO_BYTES, &ioapic_bus_ops, d->ioapic, "IOAPIC" },
 		{ m->cfg.map->ged, GED_MMIO_BYTES, &ged_bus_ops, &d->ged, "GED" },
 	};
 
 	r = place(&d->pio, pio, nitems(pio), e);
-	return r < 0 ? r : place(&d->mmio, mmio, nitems(mmio), e);
+	if (r == 0)
+		r = place(&d->mmio, mmio, nitems(mmio), e);
+	return r == 0 ? make_virtio(m, e) : r;
 }
 
-void devices_fini(struct devices *d)
+void devices_disconnect(struct machine *m)
 {
+	for (unsigned i = 0; i < m->dev.n_virtio; i++)
+		virtio_dev_disconnect(m->dev.virtio[i]);
+}
+
+void devices_fini(struct machine *m)
+{
+	struct devices *d = &m->dev;
+
+	for (unsigned i = 0; i < d->n_virtio; i++) {
+		*d->out[i] = NULL;
+		virtio_dev_free(d->virtio[i]);
+	}
+	if (d->windows_made)
+		pci_windows_fini(&d->windows);
 	if (d->made) {
 		pci_segment_fini(&d->pci);
 		cmos_fini(&d->cmos);

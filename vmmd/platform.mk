@@ -2,7 +2,7 @@
 SRCS += vmmd/bus.c \
 	vmmd/legacy/serial.c vmmd/legacy/cmos.c vmmd/legacy/i8042.c vmmd/legacy/debug_port.c vmmd/legacy/acpi_pm.c \
 	vmmd/legacy/ioapic.c \
-	vmmd/pci/config.c vmmd/pci/segment.c \
+	vmmd/pci/config.c vmmd/pci/segment.c vmmd/pci/window.c \
 	vmmd/acpi/aml.c vmmd/acpi/aml_res.c vmmd/acpi/dsdt.c vmmd/acpi/tables.c
 
 ifeq ($(ARCH),x86_64)

@@ -13,10 +13,12 @@
 #include <linux/close_range.h>
 #include <linux/kvm.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/str.h"
 #include "jail/jail.h"
+#include "vmmd/errand.h"
 #include "vmmd/gate.h"
 #include "vmmd/irq.h"
 #include "vmmd/kvm.h"
@@ -56,6 +58,14 @@ struct vcpus {
 
 /* --- making and unmaking ------------------------------------------------------------------------------------------- */
 
+/* From a vCPU thread that waits for an errand. */
+static void on_errand(void *arg)
+{
+	struct vcpus *vs = arg;
+
+	gate_nudge(&vs->gate);
+}
+
 struct vcpus *vcpus_new(const struct vcpus_cfg *cfg)
 {
 	struct vcpus *vs = calloc(1, sizeof(*vs) + cfg->n * sizeof(vs->v[0]));
@@ -75,6 +85,7 @@ struct vcpus *vcpus_new(const struct vcpus_cfg *cfg)
 		.over = &vs->request,
 	};
 	vs->vm = -1;
+	errands_set_nudge(cfg->errands, on_errand, vs);
 	return vs;
 }
 
@@ -93,6 +104,7 @@ void vcpus_free(struct vcpus *vs)
 		fd_closep(&v->lifeline);
 		log_ring_free(v->log);
 	}
+	errands_set_nudge(vs->cfg.errands, NULL, NULL);
 	gate_fini(&vs->gate);
 	free(vs);
 }
@@ -362,8 +374,15 @@ void vcpus_close(struct vcpus *vs)
 	gate_close(&vs->gate);
 	for (unsigned i = 0; i < vs->n; i++)
 		kick(&vs->v[i]);
-	while (!gate_wait_held(&vs->gate, n, CLOSE_WARN_MS))
+	int64_t warn = clock_mono_ms() + CLOSE_WARN_MS;
+
+	while (!gate_wait_held(&vs->gate, n, CLOSE_WARN_MS)) {
+		errands_serve(vs->cfg.errands);
+		if (clock_mono_ms() < warn)
+			continue;
 		log_warn("a vCPU takes long to stop");
+		warn += CLOSE_WARN_MS;
+	}
 }
 
 void vcpus_end(struct vcpus *vs)

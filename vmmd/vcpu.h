@@ -38,6 +38,7 @@ enum { VCPU_FD_LIFELINE, VCPU_FD_VCPU, VCPU_FD_VM, VCPU_FD_WAKE, VCPU_FDS };
 /* What the guest, or trouble, wants of the machine. */
 enum vcpu_request { VCPU_REQ_NONE, VCPU_REQ_RESET, VCPU_REQ_POWER_OFF, VCPU_REQ_FAILED };
 
+struct errands;
 struct vcpus;
 
 struct vcpus_cfg {
@@ -45,7 +46,8 @@ struct vcpus_cfg {
 	const struct bus *pio, *mmio;           /* borrowed */
 	void (*eoi)(void *arg, uint8_t vector); /* from vCPU threads */
 	void *arg;
-	struct wake *wake; /* borrowed */
+	struct wake *wake;       /* borrowed */
+	struct errands *errands; /* borrowed; served while the control thread waits for vCPUs */
 };
 
 struct vcpus *vcpus_new(const struct vcpus_cfg *cfg); /* NULL when out of memory */
@@ -63,7 +65,8 @@ int vcpus_fd(const struct vcpus *vs, unsigned index);
 int vcpus_start(struct vcpus *vs, int vm, int *lifelines, unsigned n_lifelines, struct err *e) __must_check;
 
 void vcpus_open(struct vcpus *vs);
-/* When it returns no vCPU executes guest instructions, until the next vcpus_open(). */
+/* When it returns no vCPU executes guest instructions, until the next vcpus_open(). A vCPU whose errand stays with the
+ * control thread is waited for until someone else ends it, so errands that may stay are closed before. */
 void vcpus_close(struct vcpus *vs);
 /* The threads end (they must be held). The last reference to the VM may go with a thread's table, outside our sight: that
  * takes 15-23 ms and nobody here waits for it. So close everything else that refers to the VM first. */

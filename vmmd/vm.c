@@ -245,7 +245,7 @@ static void end_machine(struct vm *vm)
 		return;
 	machine_halt(vm->machine);
 	tell_stopping(vm);
-	machine_forward_logs(vm->machine);
+	machine_serve(vm->machine);
 	serial_link_drain(&vm->link, DRAIN_MS);
 	serial_link_attach(&vm->link, NULL);
 	machine_free(vm->machine);
@@ -307,7 +307,7 @@ enum vcpu_request vm_service(struct vm *vm)
 	wake_take(&vm->wake);
 	if (vm->machine == NULL)
 		return VCPU_REQ_NONE;
-	machine_forward_logs(vm->machine);
+	machine_serve(vm->machine);
 	serial_link_pump(&vm->link);
 	return machine_request(vm->machine);
 }

@@ -11,9 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { ECAM = 0x10000, MECH1 = 0xCF8 };
 
-static uint32_t probe_read(void *dev, unsigned reg)
+static uint32_t probe_read(void *dev, unsigned reg, uint32_t mask)
 {
-	ops_promise(reg < PCI_CONFIG_DWORDS);
+	ops_promise(reg < PCI_CONFIG_DWORDS && mask != 0);
 	return ((uint32_t *)dev)[reg];
 }
 

@@ -7,6 +7,7 @@
 #define VMMD_PCI_PCI_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/cleanup.h"
@@ -15,16 +16,17 @@
 
 enum { PCI_SLOTS = 32, PCI_ECAM_BYTES = 0x100000, PCI_MECH1_PORTS = 8 };
 
-/* Register accesses are whole dwords with a mask of the bits (whole bytes) that take part; @reg is
+/* Register accesses are whole dwords with a mask of the bits (whole bytes, adjacent, at least one) that take part; @reg is
  * the dword's number, below PCI_CONFIG_DWORDS. Any vCPU thread, several at once, no lock held. */
 struct pci_function_ops {
-	uint32_t (*read)(void *dev, unsigned reg);
+	uint32_t (*read)(void *dev, unsigned reg, uint32_t mask);
 	void (*write)(void *dev, unsigned reg, uint32_t value, uint32_t mask);
 };
 
 struct pci_slot {
 	const struct pci_function_ops *ops; /* NULL: nobody there */
 	void *dev;                          /* borrowed */
+	bool reserved;                      /* for who asks for it by number */
 };
 
 struct pci_segment {
@@ -37,7 +39,9 @@ struct pci_segment {
 /* A segment with the host bridge in slot 0. */
 void pci_segment_init(struct pci_segment *s);
 void pci_segment_fini(struct pci_segment *s);
-/* Put a function into @slot, or into the lowest free one when @slot is negative. Returns the slot,
+/* Nobody gets @slot who doesn't ask for it. -EBUSY when taken or reserved, -EINVAL. While no vCPU runs. */
+int pci_segment_reserve(struct pci_segment *s, int slot) __must_check;
+/* Put a function into @slot, or into the lowest free one that isn't reserved when @slot is negative. Returns the slot,
  * -EBUSY when taken, -ENOSPC when all are, -EINVAL. While no vCPU runs. */
 int pci_segment_add(struct pci_segment *s, int slot, const struct pci_function_ops *ops,
 		    void *dev) __must_check;

@@ -16,14 +16,15 @@ static const struct pci_ids host_bridge_ids = {
 	.class_code = 0x060000,
 };
 
-static uint32_t host_bridge_read(void *dev, unsigned reg)
+static uint32_t host_bridge_read(void *dev, unsigned reg, uint32_t mask)
 {
+	(void)mask;
 	return pci_config_read(dev, reg);
 }
 
 static void host_bridge_write(void *dev, unsigned reg, uint32_t value, uint32_t mask)
 {
-	pci_config_write(dev, reg, value, mask);
+	(void)pci_config_write(dev, reg, value, mask);
 }
 
 static const struct pci_function_ops host_bridge_ops = { .read = host_bridge_read,
@@ -43,13 +44,23 @@ void pci_segment_fini(struct pci_segment *s)
 	pthread_mutex_destroy(&s->mtx);
 }
 
+int pci_segment_reserve(struct pci_segment *s, int slot)
+{
+	if (slot < 0 || slot >= PCI_SLOTS)
+		return -EINVAL;
+	if (s->slot[slot].ops != NULL || s->slot[slot].reserved)
+		return -EBUSY;
+	s->slot[slot].reserved = true;
+	return 0;
+}
+
 int pci_segment_add(struct pci_segment *s, int slot, const struct pci_function_ops *ops, void *dev)
 {
 	if (ops == NULL || slot >= PCI_SLOTS)
 		return -EINVAL;
 	if (slot < 0) {
 		slot = 0;
-		while (slot < PCI_SLOTS && s->slot[slot].ops != NULL)
+		while (slot < PCI_SLOTS && (s->slot[slot].ops != NULL || s->slot[slot].reserved))
 			slot++;
 		if (slot == PCI_SLOTS)
 			return -ENOSPC;
@@ -126,7 +137,7 @@ static void ecam_read(void *dev, uint64_t off, void *data, unsigned len)
 	if (f == NULL || !lanes_of(off, len, &l))
 		all_ones(data, len);
 	else
-		lanes_get(&l, f->ops->read(f->dev, ecam_register(off)), data, len);
+		lanes_get(&l, f->ops->read(f->dev, ecam_register(off), l.mask), data, len);
 }
 
 static void ecam_write(void *dev, uint64_t off, const void *data, unsigned len)
@@ -172,8 +183,7 @@ static void mech1_read(void *dev, uint64_t off, void *data, unsigned len)
 		lanes_get(&l, address, data, len);
 	} else {
 		f = mech1_function(s, address);
-		lanes_get(&l, f != NULL ? f->ops->read(f->dev, address >> 2 & 63) : UINT32_MAX,
-			  data, len);
+		lanes_get(&l, f != NULL ? f->ops->read(f->dev, address >> 2 & 63, l.mask) : UINT32_MAX, data, len);
 	}
 }
 

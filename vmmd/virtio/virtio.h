@@ -6,7 +6,7 @@
  *
  * Threads: registers are read and written by vCPU threads, under the device's lock. Whatever needs a descriptor or the back end is an
  * errand (vmmd/errand.h) of the control thread: all of struct virtio_backend_ops, and all functions below, unless
- * they say otherwise.
+ * they say otherwise. They may be called from within an operation.
  */
 #ifndef VMMD_VIRTIO_VIRTIO_H
 #define VMMD_VIRTIO_VIRTIO_H
@@ -32,12 +32,13 @@ struct virtio_backend_ops {
 	/* DRIVER_OK: @acked and the queues are constant from now to the reset. Must not wait. When it cannot be served it says so with
 	 * virtio_dev_needs_reset(). */
 	void (*start)(void *be, uint64_t acked);
-	/* Reset: stop everything, then call virtio_dev_stopped() (maybe at once). The vCPU that wrote 0 waits for that; within 50 ms
+	/* Reset, or the end of the machine: stop everything, then call virtio_dev_stopped() (maybe at once). The vCPU that wrote 0 waits for that; within 50 ms
 	 * plus the death of the back end. Called only after start. */
 	void (*stop)(void *be);
-	/* A doorbell that was rung through the configuration access window. */
+	/* A doorbell that KVM didn't take: rung through the configuration access window, or there was no room in KVM. Only while
+	 * running. */
 	void (*kick)(void *be, unsigned q);
-	/* The driver wrote to the device's configuration space, the cached copy is changed already. */
+	/* The driver wrote to the device's configuration space, the cached copy is changed already. Also before start. */
 	void (*write_config)(void *be, uint32_t off, const void *p, uint32_t len);
 };
 
@@ -53,7 +54,7 @@ struct virtio_dev_cfg {
 	uint32_t writable_off, writable_len; /* of the configuration space */
 	bool bar32;              /* 32-bit BAR: a boot disk on segment 0 */
 	int slot;                /* -1: the lowest free one */
-	const int *kick, *call;  /* eventfds of each queue, borrowed for the device's life */
+	const int *kick, *call;  /* eventfds of each queue, borrowed for the device's life or until replaced */
 	const struct virtio_backend_ops *ops;
 	void *be;
 };
@@ -67,7 +68,10 @@ void virtio_dev_stopped(struct virtio_dev *d);
 /* Registers of a queue, after DRIVER_OK. */
 const struct virtio_queue *virtio_dev_queue(const struct virtio_dev *d, unsigned q);
 /* DRIVER_OK is set and no reset is under way. */
-bool virtio_dev_is_running(const struct virtio_dev *d);
+bool virtio_dev_is_running(struct virtio_dev *d);
+/* Another eventfd, from now on; the old one is forgotten when this returns. For a back end that isn't ours and kept it. */
+void virtio_dev_set_kick(struct virtio_dev *d, unsigned q, int fd);
+void virtio_dev_set_call(struct virtio_dev *d, unsigned q, int fd);
 /* For vm.info. */
 const char *virtio_dev_id(const struct virtio_dev *d);
 int virtio_dev_slot(const struct virtio_dev *d);

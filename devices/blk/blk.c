@@ -143,7 +143,7 @@ static int make_engine(struct blk *b, struct blk_queue *q, struct err *e)
 	int r = -ENOSYS;
 
 	if (b->setup.use_io_uring)
-		r = blk_uring_init(&q->engine, b->disk.image.fd, control, q->depth, e);
+		r = blk_uring_init(&q->engine, b->disk.image.fd, b->disk.image.direct, control, q->depth, e);
 	if (r == 0) {
 		int fd = blk_uring_fd(&q->engine);
 

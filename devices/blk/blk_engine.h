@@ -57,13 +57,16 @@ struct blk_engine {
 	int fd;                /* the image, not owned */
 	struct io_uring *ring; /* io_uring only */
 	unsigned begun;        /* and not handed over yet */
+	struct blk_io *held;   /* a read that may be done without the ring */
+	struct blk_io *inlined; /* and was */
+	bool no_inline;        /* direct I/O, or the file system cannot say whether it would have to wait */
 };
 
 /* For at most @depth operations at a time. Descriptor phase. */
 void blk_sync_init(struct blk_engine *g, int fd);
 /* -ENOSYS, -EPERM, ...: this host has no io_uring for us. */
 /* @control_fd: a file that is to stay open until the ring is over, or -1. */
-int blk_uring_init(struct blk_engine *g, int fd, int control_fd, unsigned depth, struct err *e) __must_check;
+int blk_uring_init(struct blk_engine *g, int fd, bool direct, int control_fd, unsigned depth, struct err *e) __must_check;
 /* Its descriptor, readable when something is finished; and its new number, after it was moved. */
 int blk_uring_fd(const struct blk_engine *g);
 void blk_uring_set_fd(struct blk_engine *g, int fd);

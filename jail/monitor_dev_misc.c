@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/console/console_virtio.h"
 #include "jail/open_policy.h"
 #include "jail/policy/roles.h"
 #include "jail/uids.h"
@@ -130,7 +131,8 @@ static void vcon_close(struct dev *d)
 	(void)d; /* the target is the console's */
 }
 
-static const struct helper_kind vcon_kind = { .role = JAIL_VCONSOLE, .program = "cloister-console", .ready_ms = DEV_READY_MS };
+static const struct helper_kind vcon_kind = { .role = JAIL_VCONSOLE, .program = "cloister-console", .word = CONSOLE_VIRTIO_WORD,
+					      .ready_ms = DEV_READY_MS };
 
 const struct dev_ops dev_vcon_ops = {
 	.name = "console",

@@ -146,14 +146,15 @@ static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 static int spawn_blank(struct helper *h, struct err *e)
 {
 	struct monitor *mon = h->mon;
-	char name[32];
-	char *argv[] = { name, NULL };
+	char name[32], word[16];
+	char *argv[] = { name, h->kind->word != NULL ? word : NULL, NULL };
 	int pair[2];
 	int r = fd_socketpair(SOCK_SEQPACKET, pair);
 
 	if (r < 0)
 		return err_sys(e, r, "control channel");
 	(void)str_fmt(name, sizeof(name), "%s", h->kind->program);
+	(void)str_fmt(word, sizeof(word), "%s", h->kind->word != NULL ? h->kind->word : "");
 	struct spawn_req req = {
 		.role = h->kind->role,
 		.exe_fd = h->exe_fd,

@@ -60,6 +60,7 @@ struct helper_ops {
 struct helper_kind {
 	enum jail_role role;
 	const char *program;
+	const char *word;  /* its only argument: which of its lives the program is to live; NULL: it has one */
 	uint32_t ready_ms; /* from the start of the process; believed after one more look */
 };
 

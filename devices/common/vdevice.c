@@ -47,7 +47,8 @@ void vdevice_set_config(struct vdevice *vd, const void *image, uint32_t len, uin
 
 	if (len > sizeof(s->config))
 		return;
-	bool differs = s->config_len != len || memcmp(s->config, image, len) != 0;
+	/* The first image is no change: nobody has seen another. */
+	bool differs = s->config_len != 0 && (s->config_len != len || memcmp(s->config, image, len) != 0);
 	memcpy(s->config, image, len);
 	s->config_len = len;
 	s->w_off = w_off;

@@ -144,6 +144,8 @@ static void make_args(const struct vu *v, struct args *a)
 	args_add(a, v->cfg.mode == VU_FOREIGN ? v->cfg.program : path, "");
 	if (v->cfg.mode == VU_ALONE)
 		args_add(a, "--socket-path=%s", v->socket);
+	if (v->cfg.mode == VU_PRESET && v->cfg.word != NULL)
+		args_add(a, v->cfg.word, "");
 	if (v->cfg.mode != VU_PRESET)
 		for (unsigned i = 0; v->cfg.args != NULL && v->cfg.args[i] != NULL; i++)
 			args_add(a, v->cfg.args[i], v->socket);

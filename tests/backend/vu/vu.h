@@ -48,6 +48,7 @@ struct vu_cfg {
 	const char *program; /* "cloister-rng", of the build under test; foreign: as execvp() finds it; NULL: nobody is started */
 	/* Beside the socket: alone its options, foreign all (with "%s" where the socket's path goes). NULL ends. */
 	const char *const *args;
+	const char *word;    /* preset: its only argument, NULL: none */
 	const char *socket;  /* NULL: one in a folder of its own; foreign: where it listens */
 	unsigned n_queues;   /* 0: 1 */
 	uint16_t queue_size; /* 0: 128 */

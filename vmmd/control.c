@@ -31,15 +31,25 @@ void control_send_monitor(struct control *ctl, enum msg_type type, const void *b
 		log_error("cannot tell the monitor %s: %s", msg_type_name(type), strerrordesc_np(-r));
 }
 
-void control_event(struct control *ctl, const char *source, const char *name)
+static void tell_event(struct control *ctl, const char *source, const char *name, const char *id)
 {
-	const struct event_rec *rec = events_add(&ctl->events, source, name);
+	const struct event_rec *rec = events_add(&ctl->events, source, name, id);
 
 	if (!peer_is_open(&ctl->apid))
 		return;
 	if (events_send(rec, ctl->apid.chan) < 0)
 		log_debug("event %llu: apid does not take it", (unsigned long long)rec->seq);
 	peer_update(&ctl->apid);
+}
+
+void control_event(struct control *ctl, const char *source, const char *name)
+{
+	tell_event(ctl, source, name, NULL);
+}
+
+void control_device_event(struct control *ctl, const char *name, const char *id)
+{
+	tell_event(ctl, "device", name, id);
 }
 
 /* --- stopping -------------------------------------------------------------------------------------------------------- */
@@ -142,21 +152,17 @@ static void reset_failed(struct control *ctl, const struct err *e)
 /* vCPU threads end and new ones start, so the monitor has to know, and to give new lifelines. apid is not involved. */
 static void begin_reset(struct control *ctl)
 {
-	struct err e = { 0 };
-
 	control_event(ctl, "vm", "rebooting");
 	ctl->resetting = true;
-	if (vm_reset_stop(&ctl->vm, &e) < 0)
-		reset_failed(ctl, &e);
-	else
-		request_lifelines(ctl);
+	vm_reset_stop(&ctl->vm);
+	request_lifelines(ctl);
 }
 
 void control_continue_reset(struct control *ctl)
 {
 	struct err e = { 0 };
 
-	if (!ctl->resetting || vm_lifelines_missing(&ctl->vm) > 0)
+	if (!ctl->resetting || !vm_can_restart(&ctl->vm))
 		return;
 	ctl->resetting = false;
 	if (vm_reset_start(&ctl->vm, &e) < 0)
@@ -193,7 +199,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 /* --- loop ------------------------------------------------------------------------------------------------------------- */
 
 /*
- * SIGTERM and SIGINT ask for an orderly end, without the guest's cooperation.
+ * SIGTERM and SIGINT ask for an orderly end, without the guest's cooperation. SIGWINCH is the terminal's, which we don't
+ * have: the monitor finds whose it is.
  *
  * #syscalls vmmd: read
  */
@@ -205,6 +212,10 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (read(fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
 		return;
+	if (si.ssi_signo == SIGWINCH) {
+		control_send_monitor(ctl, MSG_VMM_WINSIZE, NULL);
+		return;
+	}
 	log_info("a signal asks for the end");
 	control_end(ctl, 0);
 }
@@ -212,6 +223,34 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 static void on_stopping(void *arg)
 {
 	control_send_monitor(arg, MSG_VMM_STOPPING, NULL);
+}
+
+static void on_device_kill(void *arg, const struct vhost_device *d)
+{
+	struct msg_vmm_device_kill m = { .kind = d->kind, .index = d->index, .generation = d->generation };
+
+	control_send_monitor(arg, MSG_VMM_DEVICE_KILL, &m);
+}
+
+static void on_device_event(void *arg, const struct vhost_device *d, const char *name)
+{
+	control_device_event(arg, name, d->id);
+}
+
+/* Maybe the last that a reset has waited for, which begins from the loop. */
+static void on_devices_idle(void *arg)
+{
+	struct control *ctl = arg;
+
+	if (ctl->resetting)
+		event_active(ctl->on_idle, EV_TIMEOUT, 0);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	control_continue_reset(arg);
 }
 
 static void on_monitor(void *arg)
@@ -225,7 +264,9 @@ static int make_events(struct control *ctl)
 	ctl->on_wake = event_new(ctl->base, ctl->vm.wake.fd, EV_READ | EV_PERSIST, on_wake, ctl);
 	ctl->on_release = event_new(ctl->base, -1, 0, on_release, ctl);
 	ctl->on_end_timeout = event_new(ctl->base, -1, 0, on_end_timeout, ctl);
-	if (ctl->on_signal == NULL || ctl->on_wake == NULL || ctl->on_release == NULL || ctl->on_end_timeout == NULL)
+	ctl->on_idle = event_new(ctl->base, -1, 0, on_idle, ctl);
+	if (ctl->on_signal == NULL || ctl->on_wake == NULL || ctl->on_release == NULL || ctl->on_end_timeout == NULL ||
+	    ctl->on_idle == NULL)
 		return -ENOMEM;
 	return event_add(ctl->on_signal, NULL) < 0 || event_add(ctl->on_wake, NULL) < 0 ? -ENOMEM : 0;
 }
@@ -241,7 +282,14 @@ struct control *control_new(struct event_base *base, int monitor, int signals, s
 		fd_closep(&signals);
 		return NULL;
 	}
-	const struct vm_ops ops = { .stopping = on_stopping, .progress = control_answer_queries, .arg = ctl };
+	const struct vm_ops ops = {
+		.stopping = on_stopping,
+		.progress = control_answer_queries,
+		.device_kill = on_device_kill,
+		.device_event = on_device_event,
+		.devices_idle = on_devices_idle,
+		.arg = ctl,
+	};
 
 	ctl->base = base;
 	ctl->signals = signals;
@@ -279,12 +327,15 @@ void control_free(struct control *ctl)
 	event_freep(&ctl->on_wake);
 	event_freep(&ctl->on_release);
 	event_freep(&ctl->on_end_timeout);
+	event_freep(&ctl->on_idle);
 	if (ctl->stashed)
 		chan_msg_fini(&ctl->stash);
 	peer_close(&ctl->apid);
 	peer_close(&ctl->monitor);
+	ctl->resetting = false;
 	vm_fini(&ctl->vm);
 	results_fini(&ctl->results);
+	events_fini(&ctl->events);
 	fd_closep(&ctl->signals);
 	free(ctl);
 }

@@ -137,11 +137,14 @@ static int handle_info(void *ctx, const void *msg, struct chan_msg *m, struct er
 static int handle_counters(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	struct control *ctl = ctx;
-	struct msg_cmd_vm_counters_result none = { 0 }; /* no device counts yet */
+	struct msg_cmd_vm_counters_result counters = { 0 };
 
 	(void)msg;
-	(void)e;
-	answer(ctl, m->id, MSG_CMD_VM_COUNTERS_RESULT, &none);
+	if (vhost_devices_counters(&ctl->vm.devices, &counters) < 0)
+		(void)answer_failure(ctl, m->id, err_set(e, -ENOMEM, "out of memory for the counters"), e);
+	else
+		answer(ctl, m->id, MSG_CMD_VM_COUNTERS_RESULT, &counters);
+	obj_fini(&desc_msg_cmd_vm_counters_result, &counters);
 	return 0;
 }
 

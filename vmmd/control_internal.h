@@ -18,12 +18,12 @@ struct control {
 	struct event_base *base; /* borrowed */
 	struct peer monitor, apid;
 	int signals;
-	struct event *on_signal, *on_wake, *on_release, *on_end_timeout;
+	struct event *on_signal, *on_wake, *on_release, *on_end_timeout, *on_idle;
 	struct vm vm;
 	struct results results;
 	struct events events;
 	bool no_shutdown;     /* a guest that powers off leaves its VM Created */
-	bool resetting;       /* the machine is gone and lifelines for the next run are under way */
+	bool resetting;       /* the machine is gone; lifelines for the next run, or a device's last request, are under way */
 	bool release_pending; /* vm_release() is due, once answers are out */
 	bool ending;          /* END was sent, nothing new is done */
 	int status;           /* then the exit status */
@@ -37,6 +37,8 @@ struct control {
 
 /* Number an event, keep it, send it (apid logs it). Static texts. */
 void control_event(struct control *ctl, const char *source, const char *name);
+/* Of the device @id. */
+void control_device_event(struct control *ctl, const char *name, const char *id);
 /* Running -> Created. The monitor is told before this returns; memory and files are given back from the loop. */
 void control_stop_vm(struct control *ctl);
 /* Any state -> None, with its events. */
@@ -45,7 +47,7 @@ void control_delete_vm(struct control *ctl);
 void control_end(struct control *ctl, int status);
 /* Out of the loop now. */
 void control_quit(struct control *ctl, int status);
-/* The second half of a guest's reset, when all lifelines are there. */
+/* The second half of a guest's reset, when all lifelines are there and no device has anything in flight. */
 void control_continue_reset(struct control *ctl);
 void control_send_monitor(struct control *ctl, enum msg_type type, const void *body);
 

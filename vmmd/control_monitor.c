@@ -35,6 +35,46 @@ static int handle_boot_fds(void *ctx, const void *msg, struct chan_msg *m, struc
 	return 0;
 }
 
+/* The same goes for devices, which follow. */
+static int handle_device(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
+{
+	struct control *ctl = ctx;
+
+	if (ctl->vm.state == VM_STATE_RUNNING)
+		return err_set(e, -EBUSY, "a device while the VM is running");
+	if (ctl->boot_err_code == 0)
+		ctl->boot_err_code = vhost_devices_add(&ctl->vm.devices, msg, m->fds, m->nfds, &ctl->boot_err);
+	return 0;
+}
+
+static int handle_device_events(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
+{
+	struct control *ctl = ctx;
+
+	if (ctl->vm.state == VM_STATE_RUNNING)
+		return err_set(e, -EBUSY, "events of a device while the VM is running");
+	if (ctl->boot_err_code == 0)
+		ctl->boot_err_code = vhost_devices_add_events(&ctl->vm.devices, msg, m->fds, m->nfds, &ctl->boot_err);
+	return 0;
+}
+
+static int handle_device_gone(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
+{
+	struct control *ctl = ctx;
+
+	(void)m;
+	(void)e;
+	vhost_devices_gone(&ctl->vm.devices, msg);
+	return 0;
+}
+
+static int handle_device_up(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
+{
+	struct control *ctl = ctx;
+
+	return vhost_devices_up(&ctl->vm.devices, msg, m->fds, m->nfds, e);
+}
+
 static int handle_lifelines(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	struct control *ctl = ctx;
@@ -78,6 +118,10 @@ static int handle_quit(void *ctx, const void *msg, struct chan_msg *m, struct er
 static const struct dispatch_entry from_monitor[] = {
 	{ MSG_MON_ATTACH_APID, DISPATCH_ANY_STATE, DISPATCH_FDS, NULL, handle_attach_apid },
 	{ MSG_MON_BOOT_FDS, DISPATCH_ANY_STATE, DISPATCH_FDS, &desc_msg_mon_boot_fds, handle_boot_fds },
+	{ MSG_MON_DEVICE, DISPATCH_ANY_STATE, DISPATCH_FDS, &desc_msg_mon_device, handle_device },
+	{ MSG_MON_DEVICE_EVENTS, DISPATCH_ANY_STATE, DISPATCH_FDS, &desc_msg_mon_device_events, handle_device_events },
+	{ MSG_MON_DEVICE_GONE, DISPATCH_ANY_STATE, 0, &desc_msg_mon_device_gone, handle_device_gone },
+	{ MSG_MON_DEVICE_UP, DISPATCH_ANY_STATE, DISPATCH_FDS, &desc_msg_mon_device_up, handle_device_up },
 	{ MSG_MON_LIFELINES, DISPATCH_ANY_STATE, DISPATCH_FDS, &desc_msg_mon_lifelines, handle_lifelines },
 	{ MSG_MON_END_OK, DISPATCH_ANY_STATE, 0, NULL, handle_end_ok },
 	{ MSG_MON_QUIT, DISPATCH_ANY_STATE, 0, &desc_msg_mon_quit, handle_quit },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "vmmd/events.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -12,11 +13,24 @@ void events_init(struct events *ev)
 	ev->next = 1;
 }
 
-const struct event_rec *events_add(struct events *ev, const char *source, const char *name)
+static void drop_first(struct events *ev)
+{
+	free(ev->v[ev->first].id);
+	ev->v[ev->first].id = NULL;
+	ev->first = (ev->first + 1) % EVENTS_MAX;
+	ev->n--;
+}
+
+void events_fini(struct events *ev)
+{
+	while (ev->n > 0)
+		drop_first(ev);
+}
+
+const struct event_rec *events_add(struct events *ev, const char *source, const char *name, const char *id)
 {
 	if (ev->n == EVENTS_MAX) {
-		ev->first = (ev->first + 1) % EVENTS_MAX;
-		ev->n--;
+		drop_first(ev);
 		ev->lost++;
 	}
 	struct event_rec *rec = &ev->v[(ev->first + ev->n) % EVENTS_MAX];
@@ -27,21 +41,21 @@ const struct event_rec *events_add(struct events *ev, const char *source, const 
 		.mono_ns = clock_mono_ns(),
 		.source = source,
 		.name = name,
+		.id = id != NULL ? strdup(id) : NULL, /* without memory it is an event all the same */
 	};
 	return rec;
 }
 
 void events_ack(struct events *ev, uint64_t seq)
 {
-	while (ev->n > 0 && ev->v[ev->first].seq <= seq) {
-		ev->first = (ev->first + 1) % EVENTS_MAX;
-		ev->n--;
-	}
+	while (ev->n > 0 && ev->v[ev->first].seq <= seq)
+		drop_first(ev);
 }
 
 int events_send(const struct event_rec *rec, struct chan *c)
 {
-	char source[32], name[64];
+	char source[32], name[64], prop[] = "id";
+	struct msg_prop id = { .name = prop, .value = rec->id };
 	struct msg_cmd_event m = { .seq = rec->seq, .mono_ns = rec->mono_ns };
 
 	/* Message structs own their strings; this one is only read. */
@@ -49,6 +63,10 @@ int events_send(const struct event_rec *rec, struct chan *c)
 	(void)str_fmt(name, sizeof(name), "%s", rec->name);
 	m.source = source;
 	m.event = name;
+	if (rec->id != NULL) {
+		m.n_props = 1;
+		m.props = &id;
+	}
 	return chan_send(c, MSG_CMD_EVENT, 0, &desc_msg_cmd_event, &m, NULL, 0);
 }
 

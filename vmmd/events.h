@@ -16,6 +16,7 @@ enum { EVENTS_MAX = 1024 };
 struct event_rec {
 	uint64_t seq, mono_ns;
 	const char *source, *name; /* static text */
+	char *id;                  /* of what it is about, NULL: of nothing in particular */
 };
 
 struct events {
@@ -26,8 +27,10 @@ struct events {
 };
 
 void events_init(struct events *ev);
-/* Texts are static. Returns the record, which stays until it is acknowledged or pushed out. */
-const struct event_rec *events_add(struct events *ev, const char *source, const char *name);
+void events_fini(struct events *ev);
+/* @source and @name are static; @id, which may be NULL, is copied and becomes a property of that name. Returns the record,
+ * which stays until it is acknowledged or pushed out. */
+const struct event_rec *events_add(struct events *ev, const char *source, const char *name, const char *id);
 /* Everything up to and including @seq. */
 void events_ack(struct events *ev, uint64_t seq);
 

@@ -4,7 +4,7 @@
  *
  * Order of giving up rights. Before exec (jail/): identity, namespaces, root, capabilities, no_new_privs. Here:
  *
- *	1. what exec resets: not dumpable, comm; and signals: SIGTERM and SIGINT come by descriptor, SIGPIPE and SIGCHLD
+ *	1. what exec resets: not dumpable, comm; and signals: SIGTERM, SIGINT and SIGWINCH come by descriptor, SIGPIPE and SIGCHLD
  *	   are nobody's business, all others keep their default
  *	2. everything that is needed for life and can be made without a name: loop, signalfd, eventfd. Held from the start:
  *	   3 the monitor's channel, 4 the log
@@ -30,7 +30,7 @@
 
 enum { FD_MONITOR = 3, FD_LOG = 4 };
 
-/* The descriptor on which SIGTERM and SIGINT arrive, or -errno. */
+/* The descriptor on which SIGTERM, SIGINT and SIGWINCH arrive, or -errno. */
 static int take_signals(void)
 {
 	sigset_t set;
@@ -40,6 +40,7 @@ static int take_signals(void)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGWINCH);
 	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
 		return -errno;
 	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

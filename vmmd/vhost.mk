@@ -1,4 +1,4 @@
 # The vhost-user front end: what stands between virtio devices and the processes that serve them.
-VMMD_VHOST := $(addprefix vmmd/vhost/,msg.c link.c front.c front_config.c front_run.c backend.c profile.c)
+VMMD_VHOST := $(wildcard vmmd/vhost/*.c)
 SRCS += $(VMMD_VHOST)
 vmmd_FILES += $(VMMD_VHOST)

@@ -18,8 +18,37 @@ static const struct vm_parts no_parts = {
 	.serial = -1,
 };
 
+static void on_device_kill(void *arg, const struct vhost_device *d)
+{
+	struct vm *vm = arg;
+
+	vm->ops.device_kill(vm->ops.arg, d);
+}
+
+static void on_device_event(void *arg, const struct vhost_device *d, const char *name)
+{
+	struct vm *vm = arg;
+
+	vm->ops.device_event(vm->ops.arg, d, name);
+}
+
+static void on_device_stopped(void *arg, struct vhost_device *d)
+{
+	struct vm *vm = arg;
+
+	(void)d;
+	if (vhost_devices_are_idle(&vm->devices))
+		vm->ops.devices_idle(vm->ops.arg);
+}
+
 int vm_init(struct vm *vm, struct event_base *base, const struct vm_ops *ops, struct err *e)
 {
+	static const struct vhost_device_ops device_ops = {
+		.kill = on_device_kill,
+		.event = on_device_event,
+		.stopped = on_device_stopped,
+	};
+
 	memset(vm, 0, sizeof(*vm));
 	vm->base = base;
 	vm->ops = *ops;
@@ -27,6 +56,7 @@ int vm_init(struct vm *vm, struct event_base *base, const struct vm_ops *ops, st
 	vm->vm_number = -1;
 	vm->parts = no_parts;
 	vm->link.fd = -1;
+	vhost_devices_init(&vm->devices, base, &device_ops, vm);
 	int r = wake_init(&vm->wake);
 
 	return r < 0 ? err_sys(e, r, "eventfd") : 0;
@@ -53,6 +83,7 @@ void vm_delete(struct vm *vm)
 {
 	if (vm->state == VM_STATE_NONE)
 		return;
+	vhost_devices_clear(&vm->devices); /* they have a look at it */
 	obj_fini(&desc_cfg_vm, &vm->cfg);
 	vm->state = VM_STATE_NONE;
 }
@@ -83,6 +114,7 @@ static void drop_parts(struct vm *vm)
 {
 	struct vm_parts *p = &vm->parts;
 
+	vhost_devices_clear(&vm->devices);
 	fd_closep(&p->memory);
 	fd_closep(&p->kernel.fd);
 	fd_closep(&p->initramfs.fd);
@@ -150,6 +182,11 @@ unsigned vm_lifelines_missing(const struct vm *vm)
 	return want > vm->parts.n_lifelines ? want - vm->parts.n_lifelines : 0;
 }
 
+bool vm_can_restart(const struct vm *vm)
+{
+	return vm_lifelines_missing(vm) == 0 && vhost_devices_are_idle(&vm->devices);
+}
+
 /* --- boot ----------------------------------------------------------------------------------------------------------- */
 
 static int lay_out_memory(struct vm *vm, struct err *e)
@@ -191,6 +228,8 @@ static int build(struct vm *vm, struct err *e)
 		.serial = cfg->serial.mode != CONSOLE_MODE_OFF,
 		.serial_stream = p->has_serial,
 		.wake = &vm->wake,
+		.devices = vhost_devices_list(&vm->devices),
+		.n_devices = vm->devices.n,
 		.vm_number = &vm->vm_number,
 		.progress = vm->ops.progress,
 		.arg = vm->ops.arg,
@@ -231,6 +270,9 @@ static int try_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e)
 
 	if (r == 0)
 		r = lay_out_memory(vm, e);
+	if (r == 0)
+		r = vhost_devices_prepare(&vm->devices, &vm->cfg, &vm->memory.gmem, &vm->map, p->memory, vm->ops.progress,
+					  vm->ops.arg, e);
 	if (r == 0) {
 		r = serial_link_open(&vm->link, vm->base, &p->serial);
 		if (r < 0)
@@ -246,6 +288,8 @@ static void end_machine(struct vm *vm)
 	machine_halt(vm->machine);
 	tell_stopping(vm);
 	machine_serve(vm->machine);
+	machine_stop_devices(vm->machine);
+	vhost_devices_wait_stopped(&vm->devices);
 	serial_link_drain(&vm->link, DRAIN_MS);
 	serial_link_attach(&vm->link, NULL);
 	machine_free(vm->machine);
@@ -283,16 +327,17 @@ void vm_release(struct vm *vm)
 	drop_parts(vm);
 }
 
-int vm_reset_stop(struct vm *vm, struct err *e)
+void vm_reset_stop(struct vm *vm)
 {
 	end_machine(vm);
-	return memory_clear(&vm->memory, vm->ops.progress, vm->ops.arg, e);
 }
 
 int vm_reset_start(struct vm *vm, struct err *e)
 {
-	int r = build(vm, e);
+	int r = memory_clear(&vm->memory, vm->ops.progress, vm->ops.arg, e);
 
+	if (r == 0)
+		r = build(vm, e);
 	if (r < 0)
 		end_machine(vm);
 	else
@@ -341,6 +386,8 @@ int vm_info(const struct vm *vm, struct msg_cmd_vm_info_result *out)
 		r = add_node(out, "__ioapic");
 	if (r == 0 && vm->state == VM_STATE_RUNNING && vm->cfg.serial.mode != CONSOLE_MODE_OFF)
 		r = add_node(out, "__serial");
+	if (r == 0)
+		r = vhost_devices_info(&vm->devices, out);
 	if (r < 0)
 		obj_fini(&desc_msg_cmd_vm_info_result, out);
 	return r;

@@ -24,6 +24,7 @@
 #include "vmmd/machine.h"
 #include "vmmd/memory.h"
 #include "vmmd/serial_link.h"
+#include "vmmd/vhost/devices.h"
 #include "vmmd/wake.h"
 
 struct event_base;
@@ -45,6 +46,10 @@ struct vm_parts {
 struct vm_ops {
 	void (*stopping)(void *arg); /* lifelines are about to end in order */
 	void (*progress)(void *arg); /* in the middle of a boot or reset that may take long; must not change the VM */
+	/* A device's back end has to die; MON_DEVICE_GONE will say that it has. */
+	void (*device_kill)(void *arg, const struct vhost_device *d);
+	void (*device_event)(void *arg, const struct vhost_device *d, const char *name); /* static text */
+	void (*devices_idle)(void *arg); /* no device has anything in flight; must not change the VM */
 	void *arg;
 };
 
@@ -57,6 +62,7 @@ struct vm {
 	struct memmap map;
 	struct memory memory;
 	struct serial_link link;
+	struct vhost_devices devices; /* from the monitor, beside the parts */
 	struct wake wake;        /* vCPU threads wake us */
 	int vm_number;           /* of the last KVM VM's descriptor */
 	struct machine *machine; /* NULL: not running, or between two runs of a reset */
@@ -78,20 +84,24 @@ int vm_take_parts(struct vm *vm, const struct msg_mon_boot_fds *m, int *fds, uns
 int vm_take_lifelines(struct vm *vm, int *fds, unsigned n, struct err *e) __must_check;
 /* How many are still needed for vm_reset_start(). */
 unsigned vm_lifelines_missing(const struct vm *vm);
+/* Everything is there for vm_reset_start(), and no device writes to guest memory. */
+bool vm_can_restart(const struct vm *vm);
 
 /* Created -> Running. @cfg takes the place of the stored configuration, of which it is a copy with what was chosen for this
  * boot. */
 int vm_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e) __must_check;
-/* Running -> Created: no guest instruction is executed any more, its output is on its way, the machine is gone. */
+/* Running -> Created: no guest instruction is executed any more, its output is on its way, devices are at rest or their back
+ * ends about to die, the machine is gone. */
 void vm_halt(struct vm *vm);
 /* The second half: RAM, files, console. Any state but Running; nothing to do is fine. */
 void vm_release(struct vm *vm);
 
-/* The guest wants a reset. First half: as vm_halt(), but parts stay and RAM is cleared. */
-int vm_reset_stop(struct vm *vm, struct err *e) __must_check;
+/* The guest wants a reset. First half: as vm_halt(), but parts and devices stay. */
+void vm_reset_stop(struct vm *vm);
+/* When vm_can_restart(): RAM is cleared, then it runs again. */
 int vm_reset_start(struct vm *vm, struct err *e) __must_check;
 
-/* After a wake-up: logs, serial; returns what the guest asked for. */
+/* After a wake-up: errands, logs, serial; returns what the guest asked for. */
 enum vcpu_request vm_service(struct vm *vm);
 
 /* Fill a zeroed @out; obj_fini() frees. */

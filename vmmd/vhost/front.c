@@ -12,7 +12,7 @@
 
 /* A helper answers in microseconds; on a host that is short of everything, and from somebody else's back end that is only
  * starting, it takes its time. A guest's reset does not have that time. */
-const struct vhost_timeouts vhost_timeouts = { .answer_ms = 5000, .stop_ms = 50 };
+const struct vhost_timeouts vhost_timeouts = { .answer_ms = 5000, .stop_ms = 50, .death_ms = 5000 };
 
 #define PROTO_FEATURES \
 	(VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_MQ) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) | \

@@ -48,6 +48,7 @@ struct vhost_ring {
 struct vhost_timeouts {
 	uint32_t answer_ms; /* of everything but a stop */
 	uint32_t stop_ms;
+	uint32_t death_ms; /* of a back end that was killed */
 };
 extern const struct vhost_timeouts vhost_timeouts;
 

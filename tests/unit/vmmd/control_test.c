@@ -176,18 +176,33 @@ static struct msg_cmd_hello_reply hello(struct fixture *f, uint64_t acked_event)
 	return r;
 }
 
+static void fill_config(struct cfg_vm *cfg)
+{
+	obj_init(&desc_cfg_vm, cfg);
+	cfg->cpus.boot_vcpus = cfg->cpus.max_vcpus = 1;
+	cfg->memory.size = 64 << 20;
+	cfg->has_payload = true;
+	cfg->payload.kernel = strdup("/kernel");
+}
+
 static void create(struct fixture *f)
 {
-	struct msg_cmd_vm_create c;
+	struct msg_cmd_vm_create c = { 0 };
 
-	memset(&c, 0, sizeof(c));
-	obj_init(&desc_cfg_vm, &c.config);
-	c.config.cpus.boot_vcpus = c.config.cpus.max_vcpus = 1;
-	c.config.memory.size = 64 << 20;
-	c.config.has_payload = true;
-	c.config.payload.kernel = strdup("/kernel");
+	fill_config(&c.config);
 	assert_int_equal(run(f, MSG_CMD_VM_CREATE, &c), 0);
 	obj_fini(&desc_msg_cmd_vm_create, &c);
+}
+
+static int boot(struct fixture *f)
+{
+	struct msg_cmd_vm_boot b = { 0 };
+
+	fill_config(&b.config);
+	int r = run(f, MSG_CMD_VM_BOOT, &b);
+
+	obj_fini(&desc_msg_cmd_vm_boot, &b);
+	return r;
 }
 
 static bool apid_dropped(struct fixture *f)
@@ -259,11 +274,10 @@ static int teardown(void **state)
 static void without_a_vm_commands_are_refused_by_kind(void **state)
 {
 	struct fixture *f = *state;
-	struct msg_cmd_vm_boot boot = { 0 };
 
 	assert_int_equal(run(f, MSG_CMD_VM_INFO, NULL), -ERR_NOT_FOUND);
 	assert_string_equal(f->text, "VM is not created");
-	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -ERR_NOT_FOUND);
+	assert_int_equal(boot(f), -ERR_NOT_FOUND);
 	assert_int_equal(run(f, MSG_CMD_VM_SHUTDOWN, NULL), -EINVAL);
 	assert_int_equal(run(f, MSG_CMD_VM_COUNTERS, NULL), -EINVAL);
 	assert_int_equal(run(f, MSG_CMD_VM_DELETE, NULL), 0);
@@ -305,10 +319,9 @@ static void create_info_delete(void **state)
 static void boot_without_parts_fails_and_stays_created(void **state)
 {
 	struct fixture *f = *state;
-	struct msg_cmd_vm_boot boot = { 0 };
 
 	create(f);
-	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EINVAL);
+	assert_int_equal(boot(f), -EINVAL);
 	assert_int_equal(f->ctl->vm.state, VM_STATE_CREATED);
 }
 
@@ -316,11 +329,10 @@ static void boot_without_parts_fails_and_stays_created(void **state)
 static void failed_boot_gives_everything_back_and_says_so_first(void **state)
 {
 	struct fixture *f = *state;
-	struct msg_cmd_vm_boot boot = { 0 };
 
 	create(f);
 	hand_over(f, "/dev/null", 1);
-	assert_true(run(f, MSG_CMD_VM_BOOT, &boot) < 0);
+	assert_true(boot(f) < 0);
 	assert_non_null(strstr(f->text, "/dev/kvm answers API version"));
 	mon_expect(f, MSG_VMM_STOPPING);
 	mon_expect_nothing(f);
@@ -335,11 +347,10 @@ static void failed_boot_gives_everything_back_and_says_so_first(void **state)
 static void wrong_number_of_lifelines_fails_the_boot(void **state)
 {
 	struct fixture *f = *state;
-	struct msg_cmd_vm_boot boot = { 0 };
 
 	create(f);
 	hand_over(f, "/dev/null", 2);
-	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EINVAL);
+	assert_int_equal(boot(f), -EINVAL);
 	assert_string_equal(f->text, "2 lifelines for 1 vCPUs");
 }
 
@@ -347,14 +358,13 @@ static void missing_descriptors_are_told_at_the_boot(void **state)
 {
 	struct fixture *f = *state;
 	struct msg_mon_boot_fds m = { .memory_size = 4096, .has_kvm = true, .n_lifelines = 1 };
-	struct msg_cmd_vm_boot boot = { 0 };
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	create(f);
 	mon_send(f, MSG_MON_BOOT_FDS, &m, &fd, 1);
-	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EBADMSG);
+	assert_int_equal(boot(f), -EBADMSG);
 	assert_string_equal(f->text, "1 descriptors for a boot instead of 4");
-	assert_int_equal(run(f, MSG_CMD_VM_BOOT, &boot), -EINVAL);
+	assert_int_equal(boot(f), -EINVAL);
 }
 
 static void delete_drops_parts_that_never_booted(void **state)

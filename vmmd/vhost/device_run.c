@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: ISC */
+/* What a driver wants of its device, carried out by whatever back end there is. */
+#include "vmmd/vhost/device_internal.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+
+#include <event2/event.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/ovf.h"
+
+/* --- the end of a run ------------------------------------------------------------------------------------------------- */
+
+bool vhost_device_is_idle(const struct vhost_device *d)
+{
+	return !d->wanted && !d->stopping;
+}
+
+void vhost_device_stopped(struct vhost_device *d)
+{
+	if (!d->stopping)
+		return;
+	d->stopping = false;
+	(void)event_del(d->on_late);
+	vhost_front_forget(&d->front);
+	if (d->dev != NULL)
+		virtio_dev_stopped(d->dev);
+	d->ops->stopped(d->arg, d);
+}
+
+void vhost_device_fail(struct vhost_device *d)
+{
+	vhost_device_watch_err(d, false);
+	if (d->wanted && d->dev != NULL)
+		virtio_dev_needs_reset(d->dev);
+}
+
+static void be_stop(void *be)
+{
+	struct vhost_device *d = be;
+
+	d->wanted = false;
+	d->ran = false;
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	vhost_device_watch_err(d, false);
+	if (d->doomed)
+		vhost_device_await_death(d);
+	else
+		vhost_front_stop(&d->front);
+}
+
+/*
+ * #syscalls vmmd: eventfd2
+ */
+static int fresh_event(unsigned count)
+{
+	int fd = eventfd(count, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	if (fd < 0)
+		log_error("eventfd: %s", strerrordesc_np(errno));
+	return fd;
+}
+
+/* The guest's doorbells and interrupts no longer reach whoever has the old ones. Without a descriptor to be had it goes on with
+ * those: a nuisance to its own guest. */
+static void replace_events(struct vhost_device *d)
+{
+	for (unsigned q = 0; q < d->n_queues; q++) {
+		int kick = fresh_event(0), call = fresh_event(0);
+
+		if (kick >= 0) {
+			if (d->dev != NULL)
+				virtio_dev_set_kick(d->dev, q, kick);
+			fd_closep(&d->kick[q]);
+			d->kick[q] = kick;
+		}
+		if (call >= 0) {
+			if (d->dev != NULL)
+				virtio_dev_set_call(d->dev, q, call);
+			fd_closep(&d->call[q]);
+			d->call[q] = call;
+		}
+	}
+}
+
+void vhost_device_await_death(struct vhost_device *d)
+{
+	uint32_t ms = d->front.cfg.timeouts.death_ms;
+	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (d->ours) {
+		(void)event_add(d->on_late, &timeout);
+		return;
+	}
+	replace_events(d);
+	vhost_device_stopped(d);
+}
+
+/* It was killed and does not die. Its successor, should there be one some day, makes the device work again. */
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct vhost_device *d = arg;
+
+	(void)fd;
+	(void)what;
+	if (!d->stopping)
+		return;
+	log_error("%s: its back end does not die: failed, the VM goes on without it", d->name);
+	d->final = true;
+	d->ops->event(d->arg, d, "failed");
+	vhost_device_stopped(d);
+}
+
+void vhost_device_on_stopped(void *arg)
+{
+	vhost_device_stopped(arg);
+}
+
+/* --- start ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_ring(const struct vhost_device *d, const struct virtio_queue *q)
+{
+	uint64_t n = q->size;
+
+	if (!q->enabled || !is_pow2_u64(n) || n > d->queue_size)
+		return false;
+	if (q->desc % 16 != 0 || q->driver % 2 != 0 || q->device % 4 != 0)
+		return false;
+	return gmem_check(d->gmem, q->desc, 16 * n) == 0 && gmem_check(d->gmem, q->driver, 6 + 2 * n) == 0 &&
+	       gmem_check(d->gmem, q->device, 6 + 8 * n) == 0;
+}
+
+/* Everything before this was used: a back end that died takes up the rest. What the guest has made of the index meanwhile is
+ * its own affair. */
+static uint16_t used_idx(const struct vhost_device *d, const struct virtio_queue *q)
+{
+	uint16_t idx = 0;
+
+	if (gmem_read(d->gmem, q->device + 2, &idx, sizeof(idx)) < 0)
+		return 0;
+	return le16toh(idx);
+}
+
+/* A ring that can't be is left out, like one that isn't enabled. */
+static void fill_rings(struct vhost_device *d)
+{
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		const struct virtio_queue *q = virtio_dev_queue(d->dev, i);
+		struct vhost_ring *ring = &d->front.rings[i];
+
+		*ring = (struct vhost_ring){ .enabled = is_ring(d, q) };
+		if (q->enabled && !ring->enabled)
+			log_warn_rl("%s: queue %u is not in guest memory", d->name, i);
+		if (!ring->enabled)
+			continue;
+		ring->size = q->size;
+		ring->desc = q->desc;
+		ring->avail = q->driver;
+		ring->used = q->device;
+		ring->base = d->ran ? used_idx(d, q) : 0;
+	}
+}
+
+static void run(struct vhost_device *d)
+{
+	uint64_t has = d->front.features | d->profile->added;
+
+	if ((d->acked & ~has) != 0) {
+		log_error("%s: its back end has lost features that are in use", d->name);
+		vhost_device_fail(d);
+		return;
+	}
+	fill_rings(d);
+	vhost_front_start(&d->front, d->acked & d->front.features, d->ram, d->ran);
+	d->ran = true;
+	vhost_device_watch_err(d, true);
+}
+
+static void be_start(void *be, uint64_t acked)
+{
+	struct vhost_device *d = be;
+
+	d->wanted = true;
+	d->ran = false;
+	d->acked = acked;
+	if (d->final)
+		vhost_device_fail(d);
+	else if (d->front.state == VHOST_READY)
+		run(d);
+	/* else when a back end is ready */
+}
+
+void vhost_device_on_ready(void *arg)
+{
+	struct vhost_device *d = arg;
+
+	if (d->ram == NULL)
+		return; /* the first one, before the boot */
+	log_info("%s: its back end is ready", d->name);
+	d->ops->event(d->arg, d, "restarted");
+	vhost_device_on_config(d);
+	if (d->wanted)
+		run(d);
+}
+
+void vhost_device_on_refused(void *arg, const char *what)
+{
+	struct vhost_device *d = arg;
+
+	log_warn_rl("%s: %s", d->name, what);
+	vhost_device_fail(d);
+}
+
+/* --- configuration space ---------------------------------------------------------------------------------------------- */
+
+void vhost_device_on_config(void *arg)
+{
+	struct vhost_device *d = arg;
+
+	if (d->ram == NULL)
+		return;
+	(void)vhost_device_fill_config(d);
+	if (d->dev != NULL && d->profile->config_len > 0)
+		virtio_dev_set_config(d->dev, d->config, d->profile->config_len);
+}
+
+static void be_write_config(void *be, uint32_t off, const void *p, uint32_t len)
+{
+	struct vhost_device *d = be;
+
+	vhost_front_write_config(&d->front, off, p, len);
+}
+
+/* It has no other ear than its eventfd, which it could have made one that blocks a writer. So it gets another one, that counts
+ * 1 from the start. While such a message waits to be sent no other is needed. */
+static void kick_another(struct vhost_device *d, unsigned q)
+{
+	if (d->front.state != VHOST_RUNNING || vhost_link_is_unsent(&d->front.link, VHOST_USER_SET_VRING_KICK, q))
+		return;
+	int fd = fresh_event(1);
+
+	if (fd < 0)
+		return;
+	virtio_dev_set_kick(d->dev, q, fd);
+	fd_closep(&d->kick[q]);
+	d->kick[q] = fd;
+	vhost_front_set_kick(&d->front, q, &d->kick[q]);
+}
+
+static void be_kick(void *be, unsigned q)
+{
+	struct vhost_device *d = be;
+
+	if (d->ours)
+		vhost_front_kick(&d->front, q);
+	else
+		kick_another(d, q);
+}
+
+const struct virtio_backend_ops vhost_device_backend_ops = {
+	.start = be_start,
+	.stop = be_stop,
+	.kick = be_kick,
+	.write_config = be_write_config,
+};
+
+/* --- trouble that a back end tells ------------------------------------------------------------------------------------ */
+
+/*
+ * The guest broke its rings. Heard once for each start: what comes after that means the same. The back end has the same
+ * eventfd, and could have made it one that blocks.
+ *
+ * #syscalls vmmd: preadv2
+ */
+static void on_err(evutil_socket_t fd, short what, void *arg)
+{
+	struct vhost_device *d = arg;
+	uint64_t n;
+	struct iovec iov = { &n, sizeof(n) };
+
+	(void)what;
+	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EAGAIN)
+		return;
+	vhost_device_watch_err(d, false);
+	log_warn_rl("%s: broken rings or requests", d->name);
+	vhost_device_fail(d);
+}
+
+int vhost_device_make_events(struct vhost_device *d, struct err *e)
+{
+	d->on_err = event_new(d->base, d->err, EV_READ | EV_PERSIST, on_err, d);
+	d->on_late = event_new(d->base, -1, 0, on_late, d);
+	return d->on_err == NULL || d->on_late == NULL ? err_set(e, -ENOMEM, "out of memory for a device") : 0;
+}
+
+void vhost_device_watch_err(struct vhost_device *d, bool on)
+{
+	uint64_t n;
+	struct iovec iov = { &n, sizeof(n) };
+
+	if (d->on_err == NULL)
+		return;
+	if (on) {
+		/* What was meant for the run before doesn't count. */
+		if (preadv2(d->err, &iov, 1, -1, RWF_NOWAIT) > 0)
+			log_debug("%s: an old complaint", d->name);
+		(void)event_add(d->on_err, NULL);
+		return;
+	}
+	(void)event_del(d->on_err);
+}

@@ -16,6 +16,8 @@
  * Descriptors held: jail/policy/roles.def. Believed: the parent's configuration. Not believed: the ring's header (a
  * predecessor may have been taken over), anything a guest or a client sends (never interpreted but for a lone LF).
  */
+#include "devices/console/console_serial.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -26,7 +28,6 @@
 #include "common/log.h"
 #include "common/units.h"
 #include "devices/common/device.h"
-#include "devices/console/console_serial.h"
 #include "devices/console/console_host.h"
 #include "jail/policy/roles.h"
 

@@ -348,6 +348,17 @@ static enum rx_end serve_tap(struct net *net, struct net_rx *rx, struct net_tap 
 	return end == RX_EMPTY ? RX_DONE : end;
 }
 
+/* In front of the flush: whoever got a frame finds it counted. */
+static void count(struct net *net, const struct rx_sums *sums)
+{
+	if (sums->frames > 0) {
+		vdevice_count(net->vd, STATS_NET_RX_FRAMES, sums->frames);
+		vdevice_count(net->vd, STATS_NET_RX_BYTES, sums->bytes);
+	}
+	if (sums->dropped > 0)
+		vdevice_count(net->vd, STATS_DROPPED, sums->dropped);
+}
+
 void net_rx_serve(struct net *net, unsigned pair, struct vq *vq)
 {
 	struct net_rx *rx = &net->rx[pair];
@@ -361,6 +372,7 @@ void net_rx_serve(struct net *net, unsigned pair, struct vq *vq)
 	enum rx_end end = deliver(net, rx, vq, &sums);
 	for (unsigned i = pair; pair < active && end == RX_DONE && i < net->n_pairs; i += active)
 		end = serve_tap(net, rx, &net->tap[i], vq, budget > 8 ? budget : 8, &sums);
+	count(net, &sums);
 	vq_flush(vq);
 	/* Over budget: what is left makes its tap readable. */
 	bool blocked = end != RX_DONE;
@@ -368,10 +380,4 @@ void net_rx_serve(struct net *net, unsigned pair, struct vq *vq)
 		rx->blocked = blocked;
 		net_rx_watch(net);
 	}
-	if (sums.frames > 0) {
-		vdevice_count(net->vd, STATS_NET_RX_FRAMES, sums.frames);
-		vdevice_count(net->vd, STATS_NET_RX_BYTES, sums.bytes);
-	}
-	if (sums.dropped > 0)
-		vdevice_count(net->vd, STATS_DROPPED, sums.dropped);
 }

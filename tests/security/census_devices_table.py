@@ -49,7 +49,7 @@ EIGHT = census_table.EIGHT
 LOOP = {"poll", "gettimeofday", "read", "write", "recvfrom", "sendto"}  # queues, vhost-user, control, log
 CALLS = {
     BLK: EIGHT | LOOP | {"preadv", "pwritev", "fdatasync", "fallocate", "ioctl"},
-    URING: EIGHT | LOOP | {"io_uring_enter", "ioctl"},
+    URING: EIGHT | LOOP | {"io_uring_enter", "preadv2", "ioctl"},  # preadv2: a read that comes alone
     NET: EIGHT | LOOP | {"readv", "writev", "ioctl"},
     RNG: EIGHT | LOOP | {"readv"},
     VCON: EIGHT | LOOP | {"accept4", "close", "ioctl"},
@@ -70,7 +70,7 @@ def common(events):
 ARGUMENTS = {
     BLK: {**common(9), "preadv": [{0: {8}}], "pwritev": [{0: {8}}], "fdatasync": [{0: {8}}], "fallocate": [{0: {8}}],
           "ioctl": [{0: {8}, 1: {BLKDISCARD}}]},
-    URING: {**common(9), "ioctl": [{0: {8}, 1: {BLKDISCARD}}]},
+    URING: {**common(9), "preadv2": [{0: {8}}], "ioctl": [{0: {8}, 1: {BLKDISCARD}}]},
     NET: {**common(8), "readv": [{0: From(8)}], "writev": [{0: From(8)}], "ioctl": [{0: From(8), 1: {TUNSETOFFLOAD}}]},
     RNG: {**common(9), "readv": [{0: {8}}]},
 }

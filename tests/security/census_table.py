@@ -95,7 +95,9 @@ OTHER_FDS = {
 }
 # While a guest runs, beside the above.
 RUNNING_FDS = {
-    VMMD: [("/dev/kvm", "rw"), ("kvm-vm", "rw"), ("memfd:guest-ram", "rw"), ("KERNEL", "r"), ("stream", "rw")],
+    VMMD: [("/dev/kvm", "rw"), ("kvm-vm", "rw"), ("memfd:guest-ram", "rw"), ("KERNEL", "r"), ("stream", "rw"),
+           # the entropy device, which is always there: vhost-user, requests; call and kick of its queue, err
+           ("stream", "rw"), ("stream", "rw"), ("eventfd", "rw"), ("eventfd", "rw"), ("eventfd", "rw")],
     APID: [],
     CONSOLE: [],
 }
@@ -103,7 +105,7 @@ VCPU_FDS = {0: ("pipe", "w"), 1: ("kvm-vcpu", "rw"), 2: ("kvm-vm", "rw"), 3: ("e
 
 # Shared mappings other than of the own binary (and apid's libraries).
 MEMORY = {VMMD: set(), APID: {"/memfd:connections"}, CONSOLE: {"/memfd:console"}}
-RUNNING_MEMORY = {VMMD: {"/memfd:guest-ram", "anon_inode:kvm-vcpu"}}
+RUNNING_MEMORY = {VMMD: {"/memfd:guest-ram", "/memfd:statistics", "anon_inode:kvm-vcpu"}}
 
 # --- system calls -------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ CALLS = {
     # initramfs are read into guest memory; vCPUs are kicked by a signal
     VMMD: EIGHT | {"brk", "mmap", "mremap", "mprotect", "epoll_ctl", "epoll_wait", "poll", "gettimeofday", "read", "write",
                    "preadv", "preadv2", "recvmsg", "recvfrom", "sendmsg", "sendto", "close", "fcntl", "ioctl", "clone",
-                   "rt_sigaction",
+                   "eventfd2", "rt_sigaction",
                    "rt_sigprocmask", "rt_sigtimedwait", "rseq", "set_robust_list", "close_range", "dup3", "prctl", "seccomp",
                    "getpid", "tgkill"},
     # KVM_RUN and what exits need; the kick; one wake-up
@@ -146,7 +148,7 @@ CHILD_JAIL = {"setsid", "umask", "rt_sigaction", "dup3", "close_range", "unshare
 CHILD_START = {"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "getrandom", "readlink", "readlinkat", "access",
                "pread64", "mremap", "mprotect", "epoll_create1"}
 # Devices: the calls of the queues' threads, once they are there; what makes threads and rings before that.
-CHILD_DEVICES = {"preadv", "pwritev", "readv", "writev", "fdatasync", "fallocate", "io_uring_enter", "io_uring_setup",
+CHILD_DEVICES = {"preadv", "preadv2", "pwritev", "readv", "writev", "fdatasync", "fallocate", "io_uring_enter", "io_uring_setup",
                  "io_uring_register", "rt_sigprocmask", "sched_setaffinity"}
 CALLS[MONITOR] = MONITOR_OWN | CHILD_JAIL | CHILD_START | CHILD_DEVICES | CALLS[APID] | CALLS[CONSOLE]
 
@@ -177,7 +179,7 @@ SOL_SOCKET, SO_PEERCRED = 1, 17
 SECCOMP_SET_MODE_FILTER, CLOSE_RANGE_UNSHARE, PR_SET_NAME = 1, 2, 15
 MADV_DONTNEED, MADV_FREE, MADV_REMOVE, MADV_DONTDUMP = 4, 8, 9, 16
 TCSETS = 0x5402
-AF_UNIX, P_PIDFD, SIGKILL = 1, 3, 9
+AF_UNIX, AF_NETLINK, P_PIDFD, SIGKILL = 1, 16, 3, 9
 
 
 # KVM ioctls as the kernel's interface numbers them: direction << 30 | size << 16 | 0xAE << 8 | number.
@@ -189,7 +191,7 @@ VMMD_IOCTLS = {
     # VM
     "CREATE_VCPU": 0xAE41, "SET_USER_MEMORY_REGION": 0x4020AE46, "SET_TSS_ADDR": 0xAE47,
     "SET_IDENTITY_MAP_ADDR": 0x4008AE48, "SET_GSI_ROUTING": KVM_SET_GSI_ROUTING, "SIGNAL_MSI": KVM_SIGNAL_MSI,
-    "ENABLE_CAP": 0x4068AEA3,
+    "IRQFD": 0x4020AE76, "IOEVENTFD": 0x4040AE79, "ENABLE_CAP": 0x4068AEA3,
     # vCPU
     "RUN": KVM_RUN, "SET_REGS": 0x4090AE82, "GET_SREGS": 0x8138AE83, "SET_SREGS": 0x4138AE84, "SET_MSRS": 0x4008AE89,
     "SET_SIGNAL_MASK": 0x4004AE8B, "SET_FPU": 0x41A0AE8D, "GET_LAPIC": 0x8400AE8E, "SET_LAPIC": 0x4400AE8F,
@@ -203,7 +205,7 @@ ARGUMENTS = {
         "execveat": [{4: {AT_EMPTY_PATH}}],          # by descriptor, never by name
         "pidfd_send_signal": [{1: {SIGKILL}}],
         "waitid": [{0: {P_PIDFD}}],
-        "socket": [{0: {AF_UNIX}}],
+        "socket": [{0: {AF_UNIX, AF_NETLINK}}],      # netlink: cloister-tap's, before its own filter
         "socketpair": [{0: {AF_UNIX}}],
         "madvise": [{2: {MADV_DONTNEED, MADV_FREE, MADV_DONTDUMP}}],
     },

@@ -35,6 +35,17 @@ static bool config_space_tells_the_image(int mode)
 	return vu_disk_free(d);
 }
 
+static bool half_a_sector_at_the_end_is_not_there(int mode)
+{
+	struct vu_disk *d = vu_disk_new(&(struct vu_disk_opts){ .mode = mode, .bytes = 8 * VU_SECTOR + 100 });
+
+	WANT(d != NULL, "no disk");
+	WANT(d->sectors == 8, "%llu sectors", (unsigned long long)d->sectors);
+	WANT(vu_disk_write(d, 0, 0, 8, 1) && vu_disk_check(d, 0, 0, 8, 1), "what is there");
+	WANT(vu_blk_do(&d->b[0], VIRTIO_BLK_T_IN, 8, 512) == IOERR, "the rest is");
+	return vu_disk_free(d);
+}
+
 /* Random writes and reads of up to 64 KiB in sectors of the queue's own, against a model. */
 static bool verify_model(struct vu_disk *d, unsigned queue, uint32_t seed, uint64_t *model)
 {
@@ -364,6 +375,7 @@ static bool counters_count(int mode)
 
 static const struct vu_test tests[] = {
 	TEST_BOTH(config_space_tells_the_image),
+	TEST_BOTH(half_a_sector_at_the_end_is_not_there),
 	TEST_BOTH(what_is_written_comes_back),
 	TEST_BOTH(four_queues_work_side_by_side),
 	TEST_BOTH(requests_in_many_pieces),

@@ -31,7 +31,7 @@ static bool is_random(const uint8_t *p, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++)
 		zeroes += p[i] == 0;
-	return n < 32 || zeroes < n / 16;
+	return n < 32 || zeroes < n / 4;
 }
 
 /* One request of @len bytes: whatever comes is random, and it is said how much. */
@@ -259,7 +259,7 @@ static bool chains_by_chance(int mode)
 {
 	struct vu_hostile h = hostile(mode);
 
-	return vu_hostile_random_chains(&h, 1, RANDOM_CHAINS);
+	return vu_hostile_random_chains(&h, getenv("VU_SEED") != NULL ? (unsigned)strtoul(getenv("VU_SEED"), NULL, 10) : 1, RANDOM_CHAINS);
 }
 static bool descriptors_that_change_under_its_eyes(int mode)
 {

@@ -320,7 +320,8 @@ bool vu_hostile_random_messages(const struct vu_hostile *h, unsigned seed, unsig
 		enum fate fate = look(v);
 
 		WANT(fate != STUCK, "seed %u, message %u (request %u): neither answers nor hangs up", seed, i, w.request);
-		WANT(fate == HUNG_UP || vu_proc_alive(v), "seed %u, message %u (request %u): it died", seed, i, w.request);
+		if (!vu_proc_alive(v)) /* the answer was to an earlier message; how it ended is looked at below */
+			fate = HUNG_UP;
 		if (fate == ANSWERS && ++age < RANDOM_A_LIFE)
 			continue;
 		age = 0;

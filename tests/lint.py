@@ -289,6 +289,7 @@ WRAPPERS = {
     "sendmsg": ("sendmsg", "fd_sendmsg"),
     "recvmsg": ("recvmsg", "fd_recvmsg"),
     "clone": ("clone", "pthread_create", "fork"),
+    "io_uring_enter": ("io_uring_submit", "io_uring_wait_cqe"),
     "fork": ("fork",),
     "set_robust_list": ("pthread_create",),
     "rseq": ("pthread_create",),
@@ -367,6 +368,12 @@ def function_after(path, line):
     return None, True
 
 
+def program_of(role):
+    """A helper's stand-alone life and its engines have roles of their own, the virtio console another one."""
+    base = re.sub(r"_(alone|uring)$", "", role)
+    return {"vcpu": "vmmd", "vconsole": "console"}.get(base, base)
+
+
 def linked_symbols(program):
     done = subprocess.run(["nm", program], cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, check=True)
@@ -384,7 +391,7 @@ def unused_entries():
     if done.returncode != 0 or not roles or not os.path.exists(os.path.join(TOP, generator)):
         raise Skip("no policies are built")
     for role, *files in roles:
-        program = os.path.join(BUILD, "libexec/cloister", "cloister-" + {"vcpu": "vmmd"}.get(role, role))
+        program = os.path.join(BUILD, "libexec/cloister", "cloister-" + program_of(role))
         if not os.path.exists(os.path.join(TOP, program)):
             yield "%s: there is no %s" % (role, program)
             continue

@@ -2,11 +2,11 @@
 /*
  * cloister-blk: a disk (virtio v1.2 5.2) over a raw image or a block device.
  *
- * Descriptors held: those of every device (jail/policy/roles.def), the image, a ring for each queue. What the image holds is
- * read only behind the lock-down, and nothing of it is believed but which format it is.
+ * Descriptors held: those of every device (jail/policy/roles.def), the image, a ring for each queue. What the image
+ * holds is read only behind the lock-down, and nothing of it is believed but which format it is.
  *
- * Believed: the parent's configuration. Not believed: everything in guest memory (blk_req.c), the in-flight region and the page
- * of a limit group (other helpers write there), which can hurt this disk only.
+ * Believed: the parent's configuration. Not believed: everything in guest memory (blk_req.c), the in-flight region
+ * and the page of a limit group (other helpers write there), which can hurt this disk only.
  *
  *	blk_req	a request's bytes to a checked request	blk_queue	from the ring to an engine and back, order
  *	blk_probe	the image's format			blk_io		steps of one request
@@ -38,7 +38,7 @@ enum {
 };
 _Static_assert((int)FD_blk_IMAGE == VDEVICE_FD_FIRST_OWN && (int)FD_blk_alone_IMAGE == FD_blk_IMAGE, "roles.def");
 
-/* --- descriptor phase ------------------------------------------------------------------------------------------------------ */
+/* --- descriptor phase ----------------------------------------------------------------------------------------- */
 
 static int make_queues(struct blk *b, uint16_t queue_size, struct err *e)
 {
@@ -77,7 +77,8 @@ int blk_prepare(struct blk *b, struct jail_limits *lim, struct err *e)
 		return r;
 	for (unsigned i = 0; i < b->n_queues; i++)
 		bytes += blk_queue_bytes(&b->queue[i]);
-	/* A write behind its end must not make the image grow, whatever happens here. (Alone the log may be a file, too.) */
+	/* A write behind its end must not make the image grow, whatever happens here. (Alone the log may be a file,
+	 * too.) */
 	if (lim->fsize != JAIL_KEEP && !d->image.shape.readonly)
 		lim->fsize = d->image.shape.bytes;
 	/* The kernel makes a ring's workers when they are needed, as tasks of this process. */
@@ -204,7 +205,7 @@ static int blk_configure(void *dev, const void *config, struct chan_msg *m, stru
 	return r;
 }
 
-/* --- locked: the image's format ------------------------------------------------------------------------------------------------ */
+/* --- locked: the image's format ------------------------------------------------------------------------------- */
 
 /* Before the first queue runs, through the first queue's engine. Returns bytes or -errno. */
 static int64_t read_image(struct blk *b, uint8_t *to, uint64_t off, uint32_t len)
@@ -302,7 +303,7 @@ static int blk_start(void *dev, uint32_t *detail, struct err *e)
 	return 0;
 }
 
-/* --- the driver's choices ------------------------------------------------------------------------------------------------------ */
+/* --- the driver's choices ------------------------------------------------------------------------------------- */
 
 static uint8_t wce(const struct blk *b)
 {
@@ -340,7 +341,7 @@ static void blk_reset(void *dev)
 	announce(b, true);
 }
 
-/* --- queues -------------------------------------------------------------------------------------------------------------------- */
+/* --- queues --------------------------------------------------------------------------------------------------- */
 
 static void blk_on_queue(void *dev, struct vq *vq)
 {

@@ -17,7 +17,7 @@
 
 enum { ALONE_POLL_US_MAX = 1000, ALONE_QUEUE_SIZE = 128, ALONE_QUEUE_SIZE_MAX = 1024, LOCK_WAIT_MS = 1000 };
 
-/* --- options ------------------------------------------------------------------------------------------------------------------ */
+/* --- options -------------------------------------------------------------------------------------------------- */
 
 static int take_path(void *dev, const char *value, struct err *e)
 {
@@ -206,7 +206,7 @@ const struct vdevice_option blk_options[] = {
 	{ 0 },
 };
 
-/* --- opening ------------------------------------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------------------------- */
 
 void blk_alone_init(struct blk *b)
 {
@@ -218,8 +218,8 @@ void blk_alone_init(struct blk *b)
 	b->poll_us = BLK_POLL_US;
 }
 
-/* An image served by two at once is lost. The lock is the open file's; it ends with its holder's last I/O, which may be a
- * moment after the holder itself: so this waits a bit. */
+/* An image served by two at once is lost. The lock is the open file's; it ends with its holder's last I/O, which
+ * may be a moment after the holder itself: so this waits a bit. */
 static int lock_image(int fd, bool readonly, struct err *e)
 {
 	struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };

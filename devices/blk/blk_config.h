@@ -25,7 +25,8 @@ struct blk_shape {
 
 uint64_t blk_features(const struct blk_shape *s, unsigned n_queues);
 void blk_config_fill(const struct blk_shape *s, unsigned n_queues, uint16_t queue_size, uint8_t out[BLK_CONFIG_BYTES]);
-/* Whether writes may stay in a cache (the host's) until the driver flushes: virtio v1.2 5.2.6.2. @wce: the configuration byte. */
+/* Whether writes may stay in a cache (the host's) until the driver flushes: virtio v1.2 5.2.6.2. @wce: the
+ * configuration byte. */
 bool blk_is_writeback(uint64_t acked, uint8_t wce);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * How a queue gets its bytes from and to the image: io_uring, or plain system calls. One engine for each queue, used by the
- * queue's thread only. All an engine needs exists before the lock-down.
+ * How a queue gets its bytes from and to the image: io_uring, or plain system calls. One engine for each queue,
+ * used by the queue's thread only. All an engine needs exists before the lock-down.
  */
 #ifndef DEVICES_BLK_BLK_ENGINE_H
 #define DEVICES_BLK_BLK_ENGINE_H

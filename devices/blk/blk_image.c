@@ -19,10 +19,10 @@ static bool is_block_size(uint64_t v)
 	return is_pow2_u64(v) && v >= BLK_SECTOR && v <= BLK_ALIGN_MAX;
 }
 
-/* --- block devices ------------------------------------------------------------------------------------------------------- */
+/* --- block devices -------------------------------------------------------------------------------------------- */
 
-/* Whether the kernel would discard: asked for a range behind the end, so that nothing happens. Which of the two errors comes back
- * tells it; the device's own answer is looked at before the range. */
+/* Whether the kernel would discard: asked for a range behind the end, so that nothing happens. Which of the two
+ * errors comes back tells it; the device's own answer is looked at before the range. */
 static bool device_can_discard(int fd, uint64_t bytes)
 {
 	uint64_t range[2] = { bytes, BLK_ALIGN_MAX };
@@ -55,7 +55,7 @@ static int examine_device(struct blk_image *img, struct err *e)
 	return 0;
 }
 
-/* --- files ----------------------------------------------------------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------------------------------------------- */
 
 /* Kernels (6.1 on) and file systems that say how. */
 static bool ask_alignment(struct blk_image *img)
@@ -101,8 +101,8 @@ static int examine_file(struct blk_image *img, const struct stat *st, struct err
 	if (img->off_align > s->logical)
 		s->logical = img->off_align;
 	s->physical = s->min_io = s->logical;
-	/* A hole behind the end changes nothing. Zeroing needs no trial: where the file system has no call for it, zeros
-	 * are written. */
+	/* A hole behind the end changes nothing. Zeroing needs no trial: where the file system has no call for it,
+	 * zeros are written. */
 	s->can_discard = !s->readonly && fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 						   (off_t)(s->bytes & ~(uint64_t)(BLK_SECTOR - 1)) + BLK_ALIGN_MAX,
 						   BLK_ALIGN_MAX) == 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The image as the host has it: what is asked of the kernel about it once, before the lock-down. Its contents are not looked at. */
+/* The image as the host has it: what is asked of the kernel about it once, before the lock-down. Its contents are
+ * not looked at. */
 #ifndef DEVICES_BLK_BLK_IMAGE_H
 #define DEVICES_BLK_BLK_IMAGE_H
 
@@ -21,8 +22,8 @@ struct blk_image {
 	uint8_t id[BLK_ID_BYTES];      /* serial number, padded with NULs */
 };
 
-/* Fills all but fd, direct, shape.readonly and shape.sparse, which the caller has set. @serial: NULL, or at most 20 bytes.
- * -EINVAL: nothing that a disk could be. */
+/* Fills all but fd, direct, shape.readonly and shape.sparse, which the caller has set. @serial: NULL, or at most 20
+ * bytes. -EINVAL: nothing that a disk could be. */
 int blk_image_examine(struct blk_image *img, const char *serial, struct err *e) __must_check;
 
 #endif

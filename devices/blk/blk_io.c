@@ -12,10 +12,10 @@ enum { ZERO_BYTES = 65536, BOUNCE_BYTES = 2 * BLK_ALIGN_MAX };
 /* Where zeros come from when they have to be written. Never written to. */
 static uint8_t zeros[ZERO_BYTES] __attribute__((aligned(4096)));
 
-/* --- flushes ------------------------------------------------------------------------------------------------------------ */
+/* --- flushes -------------------------------------------------------------------------------------------------- */
 
-/* After a failed flush the kernel may have dropped what it could not write, and the next one would succeed: so none does, until
- * the driver resets the device. In the statistics page, because it must outlive this process. */
+/* After a failed flush the kernel may have dropped what it could not write, and the next one would succeed: so none
+ * does, until the driver resets the device. In the statistics page, because it must outlive this process. */
 static bool flush_has_failed(const struct blk_queue *q)
 {
 	return atomic_load_explicit(&vdevice_stats(q->disk->vd)->v[STATS_BLK_FLUSH_FAILED], memory_order_relaxed) != 0;
@@ -27,7 +27,7 @@ static void flush_failed(const struct blk_queue *q, int error)
 	atomic_store_explicit(&vdevice_stats(q->disk->vd)->v[STATS_BLK_FLUSH_FAILED], 1, memory_order_relaxed);
 }
 
-/* --- preparing ---------------------------------------------------------------------------------------------------------- */
+/* --- preparing ------------------------------------------------------------------------------------------------ */
 
 static bool end_with(struct blk_slot *s, uint8_t status)
 {
@@ -154,7 +154,7 @@ bool blk_slot_needs_bounce(const struct blk_queue *q, const struct blk_slot *s)
 	return false;
 }
 
-/* --- results ------------------------------------------------------------------------------------------------------------ */
+/* --- results -------------------------------------------------------------------------------------------------- */
 
 static bool is_unsupported(int64_t res)
 {

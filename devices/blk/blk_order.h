@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Which parts of a disk are being changed. A write that overlaps one under way is not begun before the driver can see that
- * the earlier one is done; the theory stands in blk_queue.c.
+ * Which parts of a disk are being changed. A write that overlaps one under way is not begun before the driver can
+ * see that the earlier one is done; the theory stands in blk_queue.c.
  *
  * Any thread: shared by the queues of a disk, whose lock it takes when there is more than one.
  */

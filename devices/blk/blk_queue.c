@@ -8,25 +8,26 @@
  *
  * What is acknowledged, and what a successor does again
  *
- * When this process dies, its successor finds in the in-flight region every request that the driver has not got back, and
- * does it again. Some of them were done already, so writes may be applied twice. That is harmless unless something newer has been
- * written to the same place in between, and been acknowledged:
+ * When this process dies, its successor finds in the in-flight region every request that the driver has not got
+ * back, and does it again. Some of them were done already, so writes may be applied twice. That is harmless unless
+ * something newer has been written to the same place in between, and been acknowledged:
  *
  *	W1 written	(not acknowledged)
  *	W2 to the same place written, acknowledged
  *	death; the successor writes W1 again: the place holds W1, although W2 was acknowledged later
  *
- * So a write (or discard, or zeroing) that overlaps one under way is not begun before the earlier one is *published*: its
- * used entry is visible and its in-flight mark cleared, so that no successor sees it. blk_order holds the ranges under way, over all
- * queues of the disk; a range is released only behind vq_flush(). A request that meets one is put back into the ring
- * and its queue waits; drivers that care for their data do not write to one place twice at a time, so the wait costs nobody.
- * Two of one queue that are both done again are done in the order in which they were popped, one after the other.
+ * So a write (or discard, or zeroing) that overlaps one under way is not begun before the earlier one is
+ * *published*: its used entry is visible and its in-flight mark cleared, so that no successor sees it. blk_order
+ * holds the ranges under way, over all queues of the disk; a range is released only behind vq_flush(). A request
+ * that meets one is put back into the ring and its queue waits; drivers that care for their data do not write to
+ * one place twice at a time, so the wait costs nobody. Two of one queue that are both done again are done in the
+ * order in which they were popped, one after the other.
  *
  * A successor starts when its predecessor is dead, but the kernel may still have direct I/O of it under way: see
  * blk_uring.c for how the parent knows.
  *
- * A flush covers the writes that were acknowledged before: these are in the image's page cache (or beyond), which does not
- * die with a process.
+ * A flush covers the writes that were acknowledged before: these are in the image's page cache (or beyond), which
+ * does not die with a process.
  */
 #include "devices/blk/blk_queue.h"
 
@@ -52,7 +53,7 @@ enum {
 	RETRY_MS = 1,
 };
 
-/* --- memory -------------------------------------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------------------------- */
 
 void *blk_pool_get(struct blk_pool *p)
 {
@@ -135,7 +136,7 @@ uint64_t blk_queue_bytes(const struct blk_queue *q)
 	return q->mem_bytes;
 }
 
-/* --- the end of a request ------------------------------------------------------------------------------------------------ */
+/* --- the end of a request ------------------------------------------------------------------------------------- */
 
 static uint64_t now(struct blk_queue *q)
 {
@@ -212,7 +213,7 @@ static void publish(struct blk_queue *q)
 	q->stalled = false;
 }
 
-/* --- under way ------------------------------------------------------------------------------------------------------------- */
+/* --- under way ------------------------------------------------------------------------------------------------ */
 
 static bool is_transient(int64_t res)
 {
@@ -279,7 +280,7 @@ static void go_on_with_later(struct blk_queue *q)
 	}
 }
 
-/* --- from the ring ----------------------------------------------------------------------------------------------------------- */
+/* --- from the ring -------------------------------------------------------------------------------------------- */
 
 static void broken(const struct blk_queue *q, const char *why)
 {
@@ -427,7 +428,7 @@ static unsigned round_trip(struct blk_queue *q)
 	return n + popped;
 }
 
-/* --- from outside ------------------------------------------------------------------------------------------------------------ */
+/* --- from outside --------------------------------------------------------------------------------------------- */
 
 void blk_queue_start(struct blk_queue *q, struct vq *vq)
 {
@@ -489,8 +490,8 @@ void blk_queue_run(struct blk_queue *q)
 	check_idle(q);
 }
 
-/* Of the engine, or a timer. What is under way goes on while the queue stops, and when its ring turns out to be broken; only then
- * nothing is popped. */
+/* Of the engine, or a timer. What is under way goes on while the queue stops, and when its ring turns out to be
+ * broken; only then nothing is popped. */
 static void on_own_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct blk_queue *q = arg;

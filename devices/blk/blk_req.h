@@ -40,8 +40,9 @@ struct blk_req {
 	bool unmap;        /* zeroes: may deallocate */
 };
 
-/* 0: *@out is to be done; 1: @out->len is 0 and there is nothing to do but to say OK; VIRTIO_BLK_S_... (as a negative number): end
- * the request with that status; -EBADMSG: there is no room for a status, the driver broke the rules. */
+/* 0: *@out is to be done; 1: @out->len is 0 and there is nothing to do but to say OK; VIRTIO_BLK_S_... (as a
+ * negative number): end the request with that status; -EBADMSG: there is no room for a status, the driver broke the
+ * rules. */
 enum { BLK_REQ_RUN = 0, BLK_REQ_NOTHING = 1, BLK_REQ_IOERR = -1, BLK_REQ_UNSUPP = -2 };
 int blk_req_parse(const struct blk_raw *raw, const struct blk_rules *rules, struct blk_req *out) __must_check;
 

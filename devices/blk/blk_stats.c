@@ -29,8 +29,8 @@ static const struct set of_reads = { STATS_BLK_READ_BYTES, STATS_BLK_READ_OPS, S
 static const struct set of_writes = { STATS_BLK_WRITE_BYTES, STATS_BLK_WRITE_OPS, STATS_BLK_WRITE_LATENCY_MIN,
 				      STATS_BLK_WRITE_LATENCY_MAX, STATS_BLK_WRITE_LATENCY_AVG };
 
-/* A running mean with decimal places: the first sample, then a part of the distance that gets smaller. What stands in the
- * page may be anything: it is shared. */
+/* A running mean with decimal places: the first sample, then a part of the distance that gets smaller. What stands
+ * in the page may be anything: it is shared. */
 static uint64_t mean(uint64_t avg, uint64_t sample, uint64_t n)
 {
 	if (n <= 1)

@@ -2,21 +2,22 @@
 /*
  * The engine over io_uring.
  *
- * The ring is made disabled; then it gets its one file (the image, as registered file 0), at most one worker of each kind, and
- * the list of what it may do: read, write, fsync and fallocate, and these on registered files only. Only then is it enabled.
- * After the lock-down the filter leaves io_uring_enter, so all of this is for life: the ring can do less than the calls of the
- * other engine, and nothing to any other descriptor of this process.
+ * The ring is made disabled; then it gets its one file (the image, as registered file 0), at most one worker of
+ * each kind, and the list of what it may do: read, write, fsync and fallocate, and these on registered files only.
+ * Only then is it enabled. After the lock-down the filter leaves io_uring_enter, so all of this is for life: the
+ * ring can do less than the calls of the other engine, and nothing to any other descriptor of this process.
  *
- * Guest memory is never registered: pages of it that the guest gives back, and gets again, would be others than those that
- * the ring knows.
+ * Guest memory is never registered: pages of it that the guest gives back, and gets again, would be others than
+ * those that the ring knows.
  *
- * Every request has one operation under way at most and the completion queue has room for all of them, so it cannot overflow.
+ * Every request has one operation under way at most and the completion queue has room for all of them, so it cannot
+ * overflow.
  *
- * With direct I/O the ring holds one more registered file, the control socket (#1), which no operation names. What a device
- * was told to do goes on when the process that asked for it is gone; the kernel lets go of a ring's files behind the
- * last of it. Until then the parent's end of that socket sees no end of file: that is how the parent knows that nothing of a dead
- * helper writes to the image, or to guest memory, any more. (Everything else is done by threads of the process, and ends
- * before it.)
+ * With direct I/O the ring holds one more registered file, the control socket (#1), which no operation names. What
+ * a device was told to do goes on when the process that asked for it is gone; the kernel lets go of a ring's files
+ * behind the last of it. Until then the parent's end of that socket sees no end of file: that is how the parent
+ * knows that nothing of a dead helper writes to the image, or to guest memory, any more. (Everything else is done
+ * by threads of the process, and ends before it.)
  */
 #include "devices/blk/blk_engine.h"
 
@@ -72,7 +73,7 @@ static int make_ring(struct io_uring *ring, const int *files, unsigned n_files, 
 	return r < 0 ? r : 0;
 }
 
-/* --- operations ------------------------------------------------------------------------------------------------------ */
+/* --- operations ----------------------------------------------------------------------------------------------- */
 
 /* liburing's calls, made by its own code:
  * #syscalls blk_uring blk_alone: io_uring_enter
@@ -134,7 +135,8 @@ static bool enqueue(struct blk_engine *g, struct blk_io *io)
 	return true;
 }
 
-/* A read that comes alone, of what is in the page cache, is faster without a detour through the ring: 0.4 us of 2.2, measured.
+/* A read that comes alone, of what is in the page cache, is faster without a detour through the ring: 0.4 us of
+ * 2.2, measured.
  * #syscalls blk_uring blk_alone: preadv2(fd=IMAGE)
  */
 static bool read_inline(struct blk_engine *g, struct blk_io *io)

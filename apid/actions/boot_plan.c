@@ -106,7 +106,8 @@ static int take_type(struct cfg_disk *d, uint32_t found, struct err *e)
 	}
 	if (d->image_type == found)
 		return 0;
-	return err_set(e, -EINVAL, "disk \"%s\": the image is %s, not %s", d->id, type_name(found), type_name(d->image_type));
+	return err_set(e, -EINVAL, "disk \"%s\": the image is %s, not %s", d->id, type_name(found),
+		       type_name(d->image_type));
 }
 
 int boot_plan_details(struct cfg_vm *cfg, const struct msg_mon_handover_result *res, struct err *e)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: ISC
 """A hundred repeats of each kind of bad input leave descriptors, processes and memory as they were."""
 
+import json
 import os
 import socket
 import sys
@@ -113,7 +114,9 @@ def talk(data, answers=1):
     return once
 
 
-def create_boot_delete(config, status):
+def create_boot_delete(config, status, console="Off"):
+    config = dict(json.loads(config), console={"mode": console})
+
     def once(v):
         with v.conn() as c:
             tap.eq(c.call("PUT", "vm.create", config).raw, NO_CONTENT)
@@ -157,12 +160,18 @@ def at_path(v, name):
 
 def serial(mode, name):
     def once(v):
-        config = {"serial": {"mode": mode}}
+        config = {"serial": {"mode": mode}, "console": {"mode": "Off"}}
         if name:
             config["serial"]["socket" if mode == "Socket" else "file"] = at_path(v, name)
         tap.eq(v.call("PUT", "vm.create", config).raw, NO_CONTENT)
         tap.eq(v.call("PUT", "vm.delete").raw, NO_CONTENT)
     return once
+
+
+def console(v):
+    """One that is left out is the terminal."""
+    tap.eq(v.call("PUT", "vm.create", "{}").raw, NO_CONTENT)
+    tap.eq(v.call("PUT", "vm.delete").raw, NO_CONTENT)
 
 
 def refused(config, status):
@@ -172,6 +181,7 @@ def refused(config, status):
 
 
 GARBAGE_KERNEL = '{"payload":{"kernel":"%s"}}'
+SHELL = GARBAGE_KERNEL[:-1] % "/bin/sh" + "%s}"
 
 for title, once in (
         ("ping", talk(vmm.request("GET", "vmm.ping"))),
@@ -186,7 +196,8 @@ for title, once in (
         ("malformed JSON", refused("{", 400)),
         ("deep JSON", refused("[" * 100000, 400)),
         ("config with wrong types", refused('{"cpus":{"boot_vcpus":"1","max_vcpus":2},"payload":{"kernel":"/k"}}', 400)),
-        ("config that is not served", refused('{"payload":{"kernel":"/k"},"disks":[{"path":"/d"}]}', 400)),
+        ("config that is not served", refused('{"payload":{"kernel":"/k"},"fs":[{"tag":"t","socket":"/s"}]}', 400)),
+        ("wrong types in a device", refused('{"disks":[{"path":"/d","id":"x","serial":"s"},{"queue_size":"1"}]}', 400)),
         ("serial that cannot be opened", refused({"serial": {"mode": "File", "file": "/nowhere/f"}}, 500)),
         ("half a head, then gone", vanish(b"GET /api/v1/vmm.ping HTTP/1.1\r\nHost: ")),
         ("half a body, then gone", vanish(b"PUT /api/v1/vm.create HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{", True)),
@@ -200,6 +211,9 @@ for title, once in (
         ("no memory", create_boot_delete('{"memory":{"size":0},"payload":{"kernel":"/bin/sh"}}', 500)),
         ("too much memory", create_boot_delete('{"memory":{"size":4611686018427387904},"payload":{"kernel":"/bin/sh"}}', 500)),
         ("too many processors", create_boot_delete('{"cpus":{"boot_vcpus":9999,"max_vcpus":9999},"payload":{"kernel":"/k"}}', 400)),
+        ("disk against the rules", create_boot_delete(SHELL % ',"disks":[{"path":"/d"},{"queue_size":3}]', 400)),
+        ("disk that is missing", create_boot_delete(SHELL % ',"disks":[{"path":"/nowhere/d"}]', 500)),
+        ("console on the terminal", console),
         ("serial to a pty", serial("Pty", None)),
         ("serial to a file", serial("File", "out")),
         ("serial to a socket", serial("Socket", "sock"))):

@@ -176,6 +176,7 @@ struct table {
 	const uint8_t *p; /* in guest memory, in one piece; NULL: at gpa, in several */
 	uint64_t gpa;
 	uint32_t n;
+	bool indirect; /* not to be told from the address: a guest may put the one on top of the other */
 };
 
 struct desc {
@@ -210,7 +211,7 @@ static int enter_indirect(struct vq *vq, const struct desc *d, struct table *t)
 
 	if (!vq->indirect)
 		return fault(vq, "an indirect descriptor that was not negotiated");
-	if (t->p != vq->desc)
+	if (t->indirect)
 		return fault(vq, "an indirect table inside another");
 	if ((d->flags & VRING_DESC_F_NEXT) != 0)
 		return fault(vq, "an indirect descriptor with a next one");
@@ -219,7 +220,7 @@ static int enter_indirect(struct vq *vq, const struct desc *d, struct table *t)
 	int r = gmem_iov_near(vq->gm, &vq->near, d->addr, d->len, &iov, 1);
 	if (r == -EFAULT || r == 0)
 		return fault(vq, "an indirect table outside memory");
-	*t = (struct table){ .p = r == 1 ? iov.iov_base : NULL, .gpa = d->addr, .n = d->len / 16 };
+	*t = (struct table){ .p = r == 1 ? iov.iov_base : NULL, .gpa = d->addr, .n = d->len / 16, .indirect = true };
 	return 0;
 }
 

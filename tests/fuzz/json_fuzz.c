@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const struct desc *const chosen[] = {
 	&desc_cfg_vm,	   &desc_cfg_memory_zone, &desc_cfg_affinity,	       &desc_cfg_serial,
 	&desc_cfg_console, &desc_msg_result,	  &desc_msg_cmd_vm_info_result, &desc_cfg_platform,
+	&desc_cfg_disk,	   &desc_cfg_net,	  &desc_cfg_rng,	       &desc_cfg_rate_limit_group,
 };
 
 static void must(bool holds)

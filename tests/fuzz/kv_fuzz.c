@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Lists and tuples, of which no served option has any yet. */
+/* Every kind of list. */
 #define PAIR_FIELDS(F, S) \
 	F(S, STR, key, REQ, 0, R(1, 64), SERVED, "key") \
 	F(S, U16, list, LIST, 0, R(0, 64), SERVED, "list")
@@ -30,6 +30,7 @@ DESC_DEFINE(CFG_FIELD, fuzz_lists, 1, LISTS_FIELDS)
 static const struct desc *const chosen[] = {
 	&desc_cfg_cpus,		 &desc_cfg_memory, &desc_cfg_serial, &desc_cfg_console,
 	&desc_cfg_debug_console, &desc_cfg_rng,	   &desc_cfg_balloon, &desc_fuzz_lists,
+	&desc_cfg_disk,		 &desc_cfg_net,	   &desc_cfg_rate_limit_group,
 };
 
 static void must(bool holds)

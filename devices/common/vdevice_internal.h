@@ -40,6 +40,8 @@ struct dqueue {
 	_Atomic int err_fd;
 	/* queue thread */
 	bool again, told_fault;
+	uint64_t fault_logged_s;
+	unsigned faults_unsaid;
 	uint64_t idle_since_ns;
 	uint32_t wait_ns; /* how long lately until something came, on average */
 };

@@ -97,13 +97,30 @@ static bool poll_queue(struct dqueue *q, uint64_t *now)
 
 /* --- serving -------------------------------------------------------------------------------------------------------------- */
 
+/* A guest can do it again and again: a line a second. */
+static void log_fault(struct dqueue *q, const char *why)
+{
+	uint64_t now_s = clock_mono_ns() / 1000000000 + 1;
+
+	if (q->fault_logged_s == now_s) {
+		q->faults_unsaid++;
+		return;
+	}
+	if (q->faults_unsaid > 0)
+		log_warn("queue %u stopped: %s (and %u times unsaid)", vq_index(&q->vq), why, q->faults_unsaid);
+	else
+		log_warn("queue %u stopped: %s", vq_index(&q->vq), why);
+	q->fault_logged_s = now_s;
+	q->faults_unsaid = 0;
+}
+
 static void tell_fault(struct dqueue *q, const char *why)
 {
 	if (q->told_fault)
 		return;
 	q->told_fault = true;
 	vq_count(&q->vq, STATS_GUEST_ERRORS, 1);
-	log_warn_rl("queue %u stopped: %s", vq_index(&q->vq), why);
+	log_fault(q, why);
 	vu_server_needs_reset(&q->vd->server);
 	int fd = atomic_load_explicit(&q->err_fd, memory_order_relaxed);
 	if (fd >= 0)

@@ -28,7 +28,8 @@ def create_boot_info_shutdown_delete_and_again():
             for _ in range(2):
                 m.put("vm.boot")
                 tap.eq(m.state(), "Running", "state")
-                tap.eq(sorted(m.info()["device_tree"]), ["__ioapic", "__serial"], "device tree")
+                tap.eq(sorted(m.info()["device_tree"]), ["__console", "__ioapic", "__rng", "__serial", "_virtio-pci-__console",
+                                                         "_virtio-pci-__rng"], "device tree")
                 tap.eq(m.call("GET", "vm.counters").json(), {}, "counters")
                 m.wait_output("spinning")
                 m.put("vm.boot", want=500)
@@ -209,7 +210,7 @@ def each_impossible_boot_says_why():
         os.chmod(nonote.name, 0o644)
         cases = [
             (dict(name=nonote.name), "PVH"),
-            (dict(name="spin", mib=1 << 27), "does not fit in"),
+            (dict(name="spin", mib=1 << 26), "does not fit in"),
             (dict(name="spin", vcpus=4000), "4000 vCPUs are more than the"),
             (dict(name="spin", cmdline="x" * 70000), "command line of 70000 bytes"),
         ]

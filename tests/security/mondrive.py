@@ -170,6 +170,12 @@ class Monitor:
                 found.append(pid)
         return found
 
+    def any_children(self):
+        """Pids of the monitor's children, whatever they are by now."""
+        monitor = self.monitor()
+        with open("/proc/%d/task/%d/children" % (monitor, monitor)) as f:
+            return [int(p) for p in f.read().split()]
+
     def monitor(self):
         with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as f:
             return int(f.read().split()[0])

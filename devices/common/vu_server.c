@@ -737,7 +737,8 @@ bool vu_server_disconnect(struct vu_server *s)
 	vu_wire_drop(s);
 	vu_rings_forget(s);
 	s->acked = s->protocol = 0;
-	s->has_features = s->has_inflight = s->log.on = false;
+	s->has_features = s->has_inflight = false;
+	s->log.on = false;
 	s->log.map = NULL;
 	vu_mem_clear(&s->mem);
 	if (!s->preset) {

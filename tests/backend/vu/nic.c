@@ -229,7 +229,7 @@ static void *fail(struct vu_nic *n)
 	return NULL;
 }
 
-struct vu_nic *vu_nic_new(const struct vu_nic_opts *opts)
+struct vu_nic *vu_nic_new_cold(const struct vu_nic_opts *opts)
 {
 	static const uint8_t mac[] = { 0x2e, 1, 2, 3, 4, 5 };
 	struct vu_nic *n = calloc(1, sizeof(*n));
@@ -245,15 +245,27 @@ struct vu_nic *vu_nic_new(const struct vu_nic_opts *opts)
 	make_args(n);
 	make_config(n);
 	n->cfg = make_cfg(n);
-	if (!make_wire(n))
-		return fail(n);
-	n->v = vu_new(&n->cfg);
-	if (n->v == NULL || !wait_for_link(n->peer))
-		return fail(n);
-	n->hdr_bytes = (n->v->acked & (VU_NIC_BIT(VIRTIO_F_VERSION_1) | VU_NIC_BIT(VIRTIO_NET_F_MRG_RXBUF))) != 0 ? 12 : 10;
-	n->out_gpa = vu_alloc(n->v, VU_NIC_FRAME_MAX + 4096, 4096);
-	n->ctrl_gpa = vu_alloc(n->v, 4096, 4096);
-	return n->ctrl_gpa != 0 ? n : fail(n);
+	return make_wire(n) ? n : fail(n);
+}
+
+bool vu_nic_adopt(struct vu_nic *n, struct vu *v)
+{
+	n->v = v;
+	if (v == NULL || !wait_for_link(n->peer))
+		return false;
+	n->hdr_bytes = (v->acked & (VU_NIC_BIT(VIRTIO_F_VERSION_1) | VU_NIC_BIT(VIRTIO_NET_F_MRG_RXBUF))) != 0 ? 12 : 10;
+	n->out_gpa = vu_alloc(v, VU_NIC_FRAME_MAX + 4096, 4096);
+	n->ctrl_gpa = vu_alloc(v, 4096, 4096);
+	return n->ctrl_gpa != 0;
+}
+
+struct vu_nic *vu_nic_new(const struct vu_nic_opts *opts)
+{
+	struct vu_nic *n = vu_nic_new_cold(opts);
+
+	if (n == NULL)
+		return NULL;
+	return vu_nic_adopt(n, vu_new(&n->cfg)) ? n : fail(n);
 }
 
 bool vu_nic_free(struct vu_nic *n)

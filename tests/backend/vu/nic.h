@@ -50,6 +50,9 @@ struct vu_nic {
 
 /* NULL: failed, and said why. Makes the namespace once in a process. */
 struct vu_nic *vu_nic_new(const struct vu_nic_opts *opts);
+/* The same up to the wire and n->cfg; no helper yet. vu_nic_adopt() when there is one. */
+struct vu_nic *vu_nic_new_cold(const struct vu_nic_opts *opts);
+bool vu_nic_adopt(struct vu_nic *n, struct vu *v);
 bool vu_nic_free(struct vu_nic *n);
 /* Run "ip ..." in it. */
 bool vu_nic_ip(const char *command);

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A driver of one virtio device, as small as one can be: a queue, one request at a time, the used ring polled. The first letter
+ * of the command line says which device: r the entropy device, of which it wants 64 bytes; d a disk, of which it reads
+ * the first sector. Registers that lie above 4 GiB, where paging would be needed, are reached through the configuration access
+ * window (virtio v1.2 4.1.4.9), doorbells included; a disk's lie below and are reached as they are.
+ *
+ * The second letter says what follows the first answer:
+ *
+ *	o	one is enough: power off
+ *	l	goes on for ever, a line for each answer
+ *	d	resets the device and begins again, for ever
+ *	m	resets the machine
+ *	b	(instead) offers a descriptor that cannot be, waits for NEEDS_RESET, resets and works after all
+ */
+#include "payload.h"
+
+	.set ECAM, 0xe8000000
+	.set NOTIFY, 0x6000
+	.set DESC, 0x210000
+	.set AVAIL, 0x211000
+	.set USED, 0x212000
+	.set BUFFER, 0x220000
+	.set HEADER, 0x221000
+	.set STATUS, 0x221100
+	.set SIZE, 16
+	.set VARS, 0x230000		/* the next are dwords there */
+	.set CONFIG, VARS + 0		/* its configuration space in ECAM */
+	.set WINDOW, VARS + 4		/* the capability; 0: registers are at BAR */
+	.set BAR, VARS + 8
+	.set DEVICE, VARS + 12		/* first letter */
+	.set MODE, VARS + 16		/* second */
+
+.macro WRITE width, off, value
+	mov $\off, %edx
+	mov $\value, %eax
+	mov $\width, %ecx
+	call write
+.endm
+.macro READ1 off
+	mov $\off, %edx
+	call read1
+.endm
+.macro REPORT_STATUS name
+	READ1 0x14
+	REPORT "\name"
+.endm
+
+start:
+	ENTER
+	mov 24(%ebx), %esi
+	movzbl (%esi), %eax
+	mov %eax, DEVICE
+	movzbl 1(%esi), %eax
+	mov %eax, MODE
+	call find
+	call begin
+	cmpl $'b', MODE
+	je broken
+	call request
+	cmpl $'o', MODE
+	je poweroff
+	cmpl $'m', MODE
+	je machine
+forever:
+	cmpl $'d', MODE
+	jne 1f
+	WRITE 1, 0x14, 0
+	REPORT_STATUS "status_again"
+	call begin
+1:	call request
+	jmp forever
+
+machine:
+	SAY "reset machine\n"
+	mov $0xfe, %al
+	out %al, $0x64
+	mov $alive, %esi
+	call puts
+	jmp park
+
+broken:
+	call ring
+2:	pause
+	READ1 0x14
+	test $0x40, %al
+	jz 2b
+	REPORT "status_broken"
+	WRITE 1, 0x14, 0
+	movl $'o', MODE
+	call begin
+	call request
+	jmp poweroff
+
+/* --- registers ------------------------------------------------------------------------------------------------------ */
+
+/* ECX bytes of EAX to register EDX. */
+write:
+	push %edi
+	cmpl $0, WINDOW
+	je 1f
+	call aim
+	mov WINDOW, %edi
+	cmp $4, %ecx
+	je 4f
+	cmp $2, %ecx
+	je 2f
+	mov %al, 16(%edi)
+	jmp 9f
+2:	mov %ax, 16(%edi)
+	jmp 9f
+4:	mov %eax, 16(%edi)
+	jmp 9f
+1:	mov BAR, %edi
+	add %edx, %edi
+	cmp $4, %ecx
+	je 4f
+	cmp $2, %ecx
+	je 2f
+	mov %al, (%edi)
+	jmp 9f
+2:	mov %ax, (%edi)
+	jmp 9f
+4:	mov %eax, (%edi)
+9:	pop %edi
+	ret
+
+/* EAX = the byte at EDX. */
+read1:
+	push %edi
+	cmpl $0, WINDOW
+	je 1f
+	mov $1, %ecx
+	call aim
+	mov WINDOW, %edi
+	movzbl 16(%edi), %eax
+	pop %edi
+	ret
+1:	mov BAR, %edi
+	movzbl (%edi,%edx), %eax
+	pop %edi
+	ret
+
+/* The window at BAR 0, offset EDX, length ECX. */
+aim:
+	push %edi
+	mov WINDOW, %edi
+	movb $0, 4(%edi)
+	mov %edx, 8(%edi)
+	mov %ecx, 12(%edi)
+	pop %edi
+	ret
+
+/* --- the device ----------------------------------------------------------------------------------------------------- */
+
+find:
+	mov $0x10441af4, %ebx
+	cmpl $'r', DEVICE
+	je 1f
+	mov $0x10421af4, %ebx
+1:	mov $ECAM, %edi
+	mov $32, %ecx
+2:	cmp %ebx, (%edi)
+	je 3f
+	add $0x8000, %edi
+	loop 2b
+	SAY "no such device\n"
+	jmp poweroff
+3:	mov %edi, CONFIG
+	mov %edi, %eax
+	sub $ECAM, %eax
+	shr $15, %eax
+	REPORT "slot"
+	movw $6, 4(%edi)		/* memory, bus master */
+	movl $0, WINDOW
+	mov 0x10(%edi), %eax
+	REPORT "bar"
+	mov %eax, %ebx
+	and $~15, %ebx
+	mov %ebx, BAR
+	test $4, %al
+	jz 9f
+	/* 64 bits: look for the window. */
+	movzbl 0x34(%edi), %eax
+4:	add %edi, %eax
+	cmpb $9, (%eax)
+	jne 5f
+	cmpb $5, 3(%eax)
+	je 6f
+5:	movzbl 1(%eax), %eax
+	test %eax, %eax
+	jnz 4b
+	SAY "no window\n"
+	jmp poweroff
+6:	mov %eax, WINDOW
+9:	ret
+
+/* virtio v1.2 3.1.1, up to DRIVER_OK. The rings' indices start at 0. */
+begin:
+	WRITE 1, 0x14, 0
+	REPORT_STATUS "status_reset"
+	WRITE 1, 0x14, 1
+	WRITE 1, 0x14, 3
+	WRITE 4, 0x08, 1		/* VIRTIO_F_VERSION_1, in the upper half */
+	WRITE 4, 0x0c, 1
+	WRITE 1, 0x14, 11
+	REPORT_STATUS "status_features"
+	WRITE 2, 0x16, 0
+	WRITE 2, 0x18, SIZE
+	WRITE 4, 0x20, DESC
+	WRITE 4, 0x24, 0
+	WRITE 4, 0x28, AVAIL
+	WRITE 4, 0x2c, 0
+	WRITE 4, 0x30, USED
+	WRITE 4, 0x34, 0
+	movl $0, AVAIL
+	movl $0, USED
+	cmpl $'b', MODE
+	jne 1f
+	movl $1, AVAIL + 2		/* one entry, that names a descriptor that can't be */
+	movw $SIZE, AVAIL + 4
+	movw $1, AVAIL + 2
+1:	WRITE 2, 0x1c, 1
+	WRITE 1, 0x14, 15
+	REPORT_STATUS "status_ok"
+	ret
+
+ring:
+	WRITE 2, NOTIFY, 0
+	ret
+
+/* desc[n] = { addr, len, flags, next }. */
+.macro DESCRIPTOR n, addr, len, flags, next
+	movl $\addr, DESC + 16 * \n
+	movl $0, DESC + 16 * \n + 4
+	movl $\len, DESC + 16 * \n + 8
+	movl $\flags + (\next << 16), DESC + 16 * \n + 12
+.endm
+
+/* One request, and what came. */
+request:
+	movl $0, BUFFER
+	movl $0, BUFFER + 4
+	cmpl $'r', DEVICE
+	jne 1f
+	DESCRIPTOR 0, BUFFER, 64, 2, 0
+	jmp 2f
+1:	movl $0, HEADER			/* VIRTIO_BLK_T_IN, of sector 0 */
+	movl $0, HEADER + 4
+	movl $0, HEADER + 8
+	movl $0, HEADER + 12
+	movl $0xff, STATUS
+	DESCRIPTOR 0, HEADER, 16, 1, 1
+	DESCRIPTOR 1, BUFFER, 512, 3, 2
+	DESCRIPTOR 2, STATUS, 1, 2, 0
+2:	movzwl AVAIL + 2, %ebx
+	mov %ebx, %ecx
+	and $SIZE - 1, %ecx
+	push %ecx
+	movw $0, AVAIL + 4(,%ecx,2)
+	inc %ebx
+	mov %bx, AVAIL + 2
+	call ring
+3:	pause
+	cmp %bx, USED + 2
+	jne 3b
+	pop %ecx
+	mov USED + 8(,%ecx,8), %eax
+	REPORT "got"
+	cmpl $'r', DEVICE
+	je 4f
+	mov STATUS, %eax
+	REPORT "request_status"
+4:	mov BUFFER, %eax
+	or BUFFER + 4, %eax
+	REPORT "bytes"
+	ret

@@ -205,9 +205,7 @@ static int say_hello(struct chan *chan, const struct jail_missing *missing)
 	return chan_send(chan, MSG_HLP_HELLO, 0, &desc_msg_hlp_hello, &hello, NULL, 0);
 }
 
-/* #syscalls tap: sendmsg(fd=CONTROL) sendto -- the log, and requests about interfaces
- * #syscalls tap: close brk mmap -- one short life: nothing is kept for later
- */
+/* #syscalls tap: sendmsg(fd=CONTROL) brk -- an answer, and memory for it: nothing is kept for later in so short a life */
 static int answer(struct chan *chan, uint32_t id, struct tap_job *j, int code, const struct err *e)
 {
 	if (code == 0) {

@@ -141,7 +141,7 @@ static int answer_of(const uint8_t *answer, size_t n, uint16_t want)
 	return error.error != 0 || want == 0 ? error.error : -EBADMSG;
 }
 
-/* #syscalls tap: recvfrom poll */
+/* #syscalls tap: sendto recvfrom poll */
 static int ask(int sock, const struct request *q, uint8_t *answer, uint16_t want)
 {
 	if (send(sock, q->bytes, q->h.nlmsg_len, 0) < 0)

@@ -6,7 +6,8 @@ SRCS += $(BLK_FILES) devices/blk/blk_sync.c devices/blk/blk_uring.c
 PROGS += cloister-blk
 cloister-blk_SRCS := devices/blk/blk.c devices/blk/blk_alone.c
 cloister-blk_LINK := static
-cloister-blk_LIBS := -levent_core -luring -lpthread
+# The archive in every build: the shared library does not export all of it.
+cloister-blk_LIBS := -levent_core -l:liburing.a -lpthread
 cloister-blk_DIR := libexec/cloister
 
 # Two filters, as each engine needs calls that the other has no use for. (blk: plain system calls.)

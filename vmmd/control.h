@@ -16,8 +16,8 @@
 struct control;
 struct event_base;
 
-/* Takes @monitor and @signals (a signalfd of SIGTERM, SIGINT and SIGWINCH). Before the filter: makes what it will ever make by
- * itself. */
+/* Takes @monitor and @signals (a signalfd of SIGTERM, SIGINT and SIGWINCH). Before the filter: makes what it will
+ * ever make by itself. */
 struct control *control_new(struct event_base *base, int monitor, int signals, struct err *e);
 void control_free(struct control *ctl);
 

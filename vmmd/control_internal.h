@@ -23,7 +23,8 @@ struct control {
 	struct results results;
 	struct events events;
 	bool no_shutdown;     /* a guest that powers off leaves its VM Created */
-	bool resetting;       /* the machine is gone; lifelines for the next run, or a device's last request, are under way */
+	/* The machine is gone; lifelines for the next run, or a device's last requests, are under way. */
+	bool resetting;
 	bool release_pending; /* vm_release() is due, once answers are out */
 	bool ending;          /* END was sent, nothing new is done */
 	int status;           /* then the exit status */

@@ -271,8 +271,8 @@ static int try_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e)
 	if (r == 0)
 		r = lay_out_memory(vm, e);
 	if (r == 0)
-		r = vhost_devices_prepare(&vm->devices, &vm->cfg, &vm->memory.gmem, &vm->map, p->memory, vm->ops.progress,
-					  vm->ops.arg, e);
+		r = vhost_devices_prepare(&vm->devices, &vm->cfg, &vm->memory.gmem, &vm->map, p->memory,
+					  vm->ops.progress, vm->ops.arg, e);
 	if (r == 0) {
 		r = serial_link_open(&vm->link, vm->base, &p->serial);
 		if (r < 0)

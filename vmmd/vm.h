@@ -87,11 +87,11 @@ unsigned vm_lifelines_missing(const struct vm *vm);
 /* Everything is there for vm_reset_start(), and no device writes to guest memory. */
 bool vm_can_restart(const struct vm *vm);
 
-/* Created -> Running. @cfg takes the place of the stored configuration, of which it is a copy with what was chosen for this
- * boot. */
+/* Created -> Running. @cfg takes the place of the stored configuration, of which it is a copy with what was chosen
+ * for this boot. */
 int vm_boot(struct vm *vm, const struct cfg_vm *cfg, struct err *e) __must_check;
-/* Running -> Created: no guest instruction is executed any more, its output is on its way, devices are at rest or their back
- * ends about to die, the machine is gone. */
+/* Running -> Created: no guest instruction is executed any more, its output is on its way, devices are at rest or
+ * their back ends about to die, the machine is gone. */
 void vm_halt(struct vm *vm);
 /* The second half: RAM, files, console. Any state but Running; nothing to do is fine. */
 void vm_release(struct vm *vm);

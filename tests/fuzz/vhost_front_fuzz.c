@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The front end of vhost-user against a hostile back end. First byte: bit 0 ours, bit 1 it may have no configuration space. Then
- * operations: what the back end sends (an answer that is right in all but its payload, a header of any kind, bytes as they
- * are, descriptors, the end), and what happens on our side meanwhile (start, stop, doorbells, configuration, a successor).
- * What must hold: once broken it is down and stays so until it is opened again; a stop is told at most once, and not
- * while something is unanswered; the configuration space keeps its length; no descriptor is left behind.
+ * The front end of vhost-user against a hostile back end. First byte: bit 0 ours, bit 1 it may have no configuration
+ * space. Then operations: what the back end sends (an answer that is right in all but its payload, a header of any
+ * kind, bytes as they are, descriptors, the end), and what happens on our side meanwhile (start, stop, doorbells,
+ * configuration, a successor). What must hold: once broken it is down and stays so until it is opened again; a stop
+ * is told at most once, and not while something is unanswered; the configuration space keeps its length; no
+ * descriptor is left behind.
  */
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -24,8 +25,8 @@ struct world {
 	struct event_base *base;
 	struct vhost_front front;
 	struct vhost_ram ram;
-	int be;      /* the back end's end, -1: gone */
-	int event;   /* for everything that is one */
+	int be;    /* the back end's end, -1: gone */
+	int event; /* for everything that is one */
 	bool stopping;
 };
 
@@ -195,7 +196,8 @@ static void step(struct world *w)
 		break;
 	case 11:
 		memset(config, (int)ops_take(&w->in, 1), sizeof(config));
-		vhost_front_write_config(&w->front, (uint32_t)ops_take(&w->in, 1), config, (uint32_t)ops_take(&w->in, 1) & 3);
+		vhost_front_write_config(&w->front, (uint32_t)ops_take(&w->in, 1), config,
+					 (uint32_t)ops_take(&w->in, 1) & 3);
 		break;
 	case 12:
 		fd_closep(&w->be);

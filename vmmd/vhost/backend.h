@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What a helper asks of us, on the channel of its own that SET_BACKEND_REQ_FD names: that its configuration space be read
- * again. Everything else is refused. Never blocks; a helper that says too much is taken for broken.
+ * What a helper asks of us, on the channel of its own that SET_BACKEND_REQ_FD names: that its configuration space be
+ * read again. Everything else is refused. Never blocks; a helper that says too much is taken for broken.
  */
 #ifndef VMMD_VHOST_BACKEND_H
 #define VMMD_VHOST_BACKEND_H

@@ -185,7 +185,8 @@ static int make_front(struct vhost_device *d)
 struct vhost_device *vhost_device_new(struct event_base *base, const struct msg_mon_device *m, int *fds, unsigned n_fds,
 				      const struct vhost_device_ops *ops, void *arg, struct err *e)
 {
-	static const struct vhost_backend_ops backend_ops = { .config_changed = on_backend_config, .broken = on_broken };
+	static const struct vhost_backend_ops backend_ops = { .config_changed = on_backend_config,
+							      .broken = on_broken };
 	struct vhost_device *d = calloc(1, sizeof(*d));
 
 	if (d == NULL)
@@ -309,8 +310,8 @@ static void describe(struct vhost_device *d, const struct vhost_identity *who)
 	};
 }
 
-int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const struct gmem *gmem, const struct vhost_ram *ram,
-			 struct err *e)
+int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const struct gmem *gmem,
+			 const struct vhost_ram *ram, struct err *e)
 {
 	struct vhost_identity who;
 

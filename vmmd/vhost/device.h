@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * One virtio device of a VM and the process behind it. It lives from the monitor's MON_DEVICE to the end of that boot's
- * parts: through every reset of the guest and through every successor of its back end.
+ * One virtio device of a VM and the process behind it. It lives from the monitor's MON_DEVICE to the end of that
+ * boot's parts: through every reset of the guest and through every successor of its back end.
  *
  * The back end is there, or GONE (its successor may follow), or doomed: we found it broken and have asked the monitor
  * for its end. A driver's DRIVER_OK is kept meanwhile and carried out when a back end is ready; its reset is answered
- * when nothing of a back end's is in flight any more: at the latest by its death. One that cannot die (its process hangs in
- * the kernel) leaves the device failed. Somebody else's back end is cut off instead: it loses its connection and the
- * events, and what it does to guest memory then it does to its own guest.
+ * when nothing of a back end's is in flight any more: at the latest by its death. One that cannot die (its process
+ * hangs in the kernel) leaves the device failed. Somebody else's back end is cut off instead: it loses its connection
+ * and the events, and what it does to guest memory then it does to its own guest.
  *
  * Control thread only.
  */
@@ -52,7 +52,7 @@ struct vhost_device {
 	void *arg;
 
 	/* Descriptors, owned. */
-	int *call, *kick; /* [n_queues] */
+	int *call, *kick;  /* [n_queues] */
 	unsigned n_events; /* of 2 * n_queues, how many have come */
 	int err;
 	const struct stats_page *stats; /* mapped, NULL: none */
@@ -94,8 +94,8 @@ void vhost_device_gone(struct vhost_device *d, const struct msg_mon_device_gone 
 int vhost_device_up(struct vhost_device *d, uint32_t generation, int *fds, unsigned n_fds, struct err *e) __must_check;
 
 /* At a boot, when the handshake is over: what the machine makes of it. All is borrowed for the device's life. */
-int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const struct gmem *gmem, const struct vhost_ram *ram,
-			 struct err *e) __must_check;
+int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const struct gmem *gmem,
+			 const struct vhost_ram *ram, struct err *e) __must_check;
 /* At a boot: neither ready nor given up. */
 bool vhost_device_is_busy(const struct vhost_device *d);
 /* Ready for a boot, or why not. */

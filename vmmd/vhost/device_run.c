@@ -69,8 +69,8 @@ static int fresh_event(unsigned count)
 	return fd;
 }
 
-/* The guest's doorbells and interrupts no longer reach whoever has the old ones. Without a descriptor to be had it goes on with
- * those: a nuisance to its own guest. */
+/* The guest's doorbells and interrupts no longer reach whoever has the old ones. Without a descriptor to be had it
+ * goes on with those: a nuisance to its own guest. */
 static void replace_events(struct vhost_device *d)
 {
 	for (unsigned q = 0; q < d->n_queues; q++) {
@@ -138,8 +138,8 @@ static bool is_ring(const struct vhost_device *d, const struct virtio_queue *q)
 	       gmem_check(d->gmem, q->device, 6 + 8 * n) == 0;
 }
 
-/* Everything before this was used: a back end that died takes up the rest. What the guest has made of the index meanwhile is
- * its own affair. */
+/* Everything before this was used: a back end that died takes up the rest. What the guest has made of the index
+ * meanwhile is its own affair. */
 static uint16_t used_idx(const struct vhost_device *d, const struct virtio_queue *q)
 {
 	uint16_t idx = 0;
@@ -239,8 +239,8 @@ static void be_write_config(void *be, uint32_t off, const void *p, uint32_t len)
 	vhost_front_write_config(&d->front, off, p, len);
 }
 
-/* It has no other ear than its eventfd, which it could have made one that blocks a writer. So it gets another one, that counts
- * 1 from the start. While such a message waits to be sent no other is needed. */
+/* It has no other ear than its eventfd, which it could have made one that blocks a writer. So it gets another one,
+ * that counts 1 from the start. While such a message waits to be sent no other is needed. */
 static void kick_another(struct vhost_device *d, unsigned q)
 {
 	if (d->front.state != VHOST_RUNNING || vhost_link_is_unsent(&d->front.link, VHOST_USER_SET_VRING_KICK, q))

@@ -11,7 +11,8 @@
 
 enum { TURN_MS = 10 }; /* between two looks at the clock, while nobody answers */
 
-void vhost_devices_init(struct vhost_devices *ds, struct event_base *base, const struct vhost_device_ops *ops, void *arg)
+void vhost_devices_init(struct vhost_devices *ds, struct event_base *base, const struct vhost_device_ops *ops,
+			void *arg)
 {
 	*ds = (struct vhost_devices){ .base = base, .ops = ops, .arg = arg, .ram.fd = -1 };
 }
@@ -96,7 +97,8 @@ void vhost_devices_gone(struct vhost_devices *ds, const struct msg_mon_device_go
 		vhost_device_gone(d, m);
 }
 
-int vhost_devices_up(struct vhost_devices *ds, const struct msg_mon_device_up *m, int *fds, unsigned n_fds, struct err *e)
+int vhost_devices_up(struct vhost_devices *ds, const struct msg_mon_device_up *m, int *fds, unsigned n_fds,
+		     struct err *e)
 {
 	struct vhost_device *d = find(ds, m->kind, m->index);
 
@@ -147,8 +149,8 @@ bool vhost_devices_are_idle(const struct vhost_devices *ds)
 
 /* --- boot ------------------------------------------------------------------------------------------------------------- */
 
-int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem, const struct memmap *map,
-			  int ram_fd, void (*progress)(void *arg), void *arg, struct err *e)
+int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem,
+			  const struct memmap *map, int ram_fd, void (*progress)(void *arg), void *arg, struct err *e)
 {
 	int r = 0;
 

@@ -27,7 +27,8 @@ struct vhost_devices {
 	struct vhost_ram ram;
 };
 
-void vhost_devices_init(struct vhost_devices *ds, struct event_base *base, const struct vhost_device_ops *ops, void *arg);
+void vhost_devices_init(struct vhost_devices *ds, struct event_base *base, const struct vhost_device_ops *ops,
+			void *arg);
 /* Accepts a zeroed one. */
 void vhost_devices_clear(struct vhost_devices *ds);
 
@@ -40,10 +41,12 @@ void vhost_devices_gone(struct vhost_devices *ds, const struct msg_mon_device_go
 int vhost_devices_up(struct vhost_devices *ds, const struct msg_mon_device_up *m, int *fds, unsigned n_fds,
 		     struct err *e) __must_check;
 
-/* At a boot: wait until all handshakes are over, calling @progress(@arg) now and then, and describe the devices for the
- * machine. Bounded by the deadlines of the handshakes. Everything is borrowed until vhost_devices_clear(), @ram_fd as well. */
-int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem, const struct memmap *map,
-			  int ram_fd, void (*progress)(void *arg), void *arg, struct err *e) __must_check;
+/* At a boot: wait until all handshakes are over, calling @progress(@arg) now and then, and describe the devices for
+ * the machine. Bounded by the deadlines of the handshakes. Everything is borrowed until vhost_devices_clear(),
+ * @ram_fd as well. */
+int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem,
+			  const struct memmap *map, int ram_fd, void (*progress)(void *arg), void *arg,
+			  struct err *e) __must_check;
 /* For the machine: ds->n of them. Good until the next change. NULL when there are none. */
 const struct machine_device *vhost_devices_list(struct vhost_devices *ds);
 

@@ -10,8 +10,8 @@
 #include "common/fd.h"
 #include "vmmd/vhost/front_internal.h"
 
-/* A helper answers in microseconds; on a host that is short of everything, and from somebody else's back end that is only
- * starting, it takes its time. A guest's reset does not have that time. */
+/* A helper answers in microseconds; on a host that is short of everything, and from somebody else's back end that is
+ * only starting, it takes its time. A guest's reset does not have that time. */
 const struct vhost_timeouts vhost_timeouts = { .answer_ms = 5000, .stop_ms = 50, .death_ms = 5000 };
 
 #define PROTO_FEATURES \
@@ -41,7 +41,8 @@ void vhost_put_u64(struct vhost_front *f, uint32_t type, uint64_t v)
 	vhost_put(f, type, &v, sizeof(v));
 }
 
-void vhost_put_acked(struct vhost_front *f, uint32_t type, const void *payload, uint32_t len, const int *fds, unsigned n_fds)
+void vhost_put_acked(struct vhost_front *f, uint32_t type, const void *payload, uint32_t len, const int *fds,
+		     unsigned n_fds)
 {
 	bool acks = vhost_has(f, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	const struct vhost_request rq = {

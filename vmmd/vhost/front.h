@@ -7,14 +7,16 @@
  *
  * HANDSHAKE asks for features, queues and configuration space. start goes through one order for everybody:
  *
- *	SET_FEATURES, memory, SET_VRING_NUM of all rings, GET_INFLIGHT_FD (the first time after a stop; waits for its answer),
- *	SET_INFLIGHT_FD, for each ring ADDR, BASE, CALL, KICK, ERR, then SET_BACKEND_REQ_FD, SET_STATUS, ENABLE of all rings
+ *	SET_FEATURES, memory, SET_VRING_NUM of all rings, GET_INFLIGHT_FD (after a stop; its answer is waited for),
+ *	SET_INFLIGHT_FD, for each ring ADDR, BASE, CALL, KICK, ERR, then SET_BACKEND_REQ_FD, SET_STATUS, ENABLE of
+ *	all rings
  *
- * and stop disables all rings, then asks each for its base, which is answered only when nothing of the ring is in flight.
+ * and stop disables all rings, then asks each for its base, which is answered only when nothing of the ring is in
+ * flight.
  *
  * Requests are queued without waiting for each other's answers, so nothing here blocks and a start is one burst. Our
- * helpers have every descriptor already and get none here; others get guest memory and events with the messages.
- * What the protocol calls user addresses are guest physical ones.
+ * helpers have every descriptor already and get none here; others get guest memory and events with the messages. What
+ * the protocol calls user addresses are guest physical ones.
  *
  * Control thread only. Callbacks come from the loop and from vhost_front_pump().
  */
@@ -71,8 +73,8 @@ struct vhost_front_cfg {
 	bool ours;
 	unsigned n_queues;
 	uint16_t queue_size;
-	uint32_t config_len;  /* asked for; 0: none */
-	bool config_needed;   /* else it may have none */
+	uint32_t config_len; /* asked for; 0: none */
+	bool config_needed;  /* else it may have none */
 	const int *kick, *call;
 	int err;
 	struct vhost_timeouts timeouts;
@@ -105,7 +107,7 @@ struct vhost_front {
 	bool waits_inflight;
 	struct vhost_user_inflight inflight;
 	int inflight_fd;
-	unsigned bases_due;       /* answers that a stop waits for */
+	unsigned bases_due; /* answers that a stop waits for */
 };
 
 int vhost_front_init(struct vhost_front *f, const struct vhost_front_cfg *cfg) __must_check;
@@ -127,7 +129,8 @@ void vhost_front_forget(struct vhost_front *f);
 void vhost_front_kick(struct vhost_front *f, unsigned q);
 /* RUNNING, others: hand over f's kick descriptor @fd for ring @q instead of the one they have. */
 void vhost_front_set_kick(struct vhost_front *f, unsigned q, const int *fd);
-/* The driver wrote; @off and @len inside what vhost_front_writable() allows. Kept for later when there is no back end. */
+/* The driver wrote; @off and @len inside what vhost_front_writable() allows. Kept for later when there is no back
+ * end. */
 void vhost_front_write_config(struct vhost_front *f, uint32_t off, const void *p, uint32_t len);
 void vhost_front_writable(struct vhost_front *f, uint32_t off, uint32_t len);
 /* The back end says that its configuration space has changed. */

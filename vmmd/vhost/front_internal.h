@@ -18,7 +18,8 @@ static inline bool vhost_has_enable(const struct vhost_front *f)
 void vhost_put(struct vhost_front *f, uint32_t type, const void *payload, uint32_t len);
 void vhost_put_u64(struct vhost_front *f, uint32_t type, uint64_t v);
 /* Asks for an acknowledgement where they are to be had. */
-void vhost_put_acked(struct vhost_front *f, uint32_t type, const void *payload, uint32_t len, const int *fds, unsigned n_fds);
+void vhost_put_acked(struct vhost_front *f, uint32_t type, const void *payload, uint32_t len, const int *fds,
+		     unsigned n_fds);
 void vhost_ask(struct vhost_front *f, uint32_t type, const void *payload, uint32_t len, struct vhost_expect expect,
 	       uint32_t timeout_ms);
 

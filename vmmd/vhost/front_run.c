@@ -5,8 +5,10 @@
 #include "common/fd.h"
 #include "vmmd/vhost/front_internal.h"
 
-enum { STATUS_RUNNING = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |
-			VIRTIO_CONFIG_S_DRIVER_OK };
+enum {
+	STATUS_RUNNING = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |
+			 VIRTIO_CONFIG_S_DRIVER_OK
+};
 
 /* Bits that belong to us, not to a driver. */
 #define VHOST_BITS (VHOST_USER_BIT(VHOST_USER_F_LOG_ALL) | VHOST_USER_BIT(VHOST_USER_F_PROTOCOL_FEATURES))
@@ -69,7 +71,8 @@ static void ask_inflight(struct vhost_front *f)
 
 	f->waits_inflight = true;
 	vhost_ask(f, VHOST_USER_GET_INFLIGHT_FD, &want, sizeof(want),
-		  (struct vhost_expect){ .answer = VHOST_ANSWER_INFLIGHT, .fd = !f->cfg.ours }, f->cfg.timeouts.answer_ms);
+		  (struct vhost_expect){ .answer = VHOST_ANSWER_INFLIGHT, .fd = !f->cfg.ours },
+		  f->cfg.timeouts.answer_ms);
 }
 
 static void put_inflight(struct vhost_front *f)

@@ -50,9 +50,9 @@ static uint64_t earliest(const struct vhost_link *l)
 	uint64_t at = UINT64_MAX;
 
 	TAILQ_FOREACH(q, &l->unsent, next)
-		at = q->deadline_ns < at ? q->deadline_ns : at;
+	at = q->deadline_ns < at ? q->deadline_ns : at;
 	TAILQ_FOREACH(q, &l->unanswered, next)
-		at = q->deadline_ns < at ? q->deadline_ns : at;
+	at = q->deadline_ns < at ? q->deadline_ns : at;
 	return at;
 }
 
@@ -189,8 +189,8 @@ bool vhost_link_is_unsent(const struct vhost_link *l, uint32_t type, uint32_t in
 	const struct vhost_queued *q;
 
 	TAILQ_FOREACH(q, &l->unsent, next)
-		if (q->expect.request == type && q->index == index && q->off == 0)
-			return true;
+	if (q->expect.request == type && q->index == index && q->off == 0)
+		return true;
 	return false;
 }
 

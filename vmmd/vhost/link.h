@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The socket to a vhost-user back end, seen from the front end: requests go out in order, answers come back in the same
- * order. Nothing here waits. A request that is not answered in time, an answer that is not one, and the end of the socket
- * are the same thing: the link is over, and its owner hears why.
+ * The socket to a vhost-user back end, seen from the front end: requests go out in order, answers come back in the
+ * same order. Nothing here waits. A request that is not answered in time, an answer that is not one, and the end of
+ * the socket are the same thing: the link is over, and its owner hears why.
  *
- * A deadline is believed only when one more look, a little later, still finds nothing: this process, or both, may have been
- * stopped for longer than the deadline.
+ * A deadline is believed only when one more look, a little later, still finds nothing: this process, or both, may
+ * have been stopped for longer than the deadline.
  *
  * Callbacks come from the loop and from vhost_link_pump(), never from within vhost_link_send().
  */

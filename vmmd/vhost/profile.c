@@ -11,17 +11,17 @@
 #include <stddef.h>
 #include <string.h>
 
-
 #define BIT(n) (UINT64_C(1) << (n))
 
 #define BLK_FEATURES \
 	(BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH) | \
-	 BIT(VIRTIO_BLK_F_TOPOLOGY) | BIT(VIRTIO_BLK_F_CONFIG_WCE) | BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_DISCARD) | \
-	 BIT(VIRTIO_BLK_F_WRITE_ZEROES))
+	 BIT(VIRTIO_BLK_F_TOPOLOGY) | BIT(VIRTIO_BLK_F_CONFIG_WCE) | BIT(VIRTIO_BLK_F_MQ) | \
+	 BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES))
 #define NET_OFFLOADS \
 	(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) | \
 	 BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_GUEST_UFO) | \
-	 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO))
+	 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) | \
+	 BIT(VIRTIO_NET_F_HOST_UFO))
 #define NET_CONTROL \
 	(BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | BIT(VIRTIO_NET_F_STATUS) | \
 	 BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VIRTIO_NET_F_MQ))
@@ -88,7 +88,8 @@ static const struct vhost_profile foreign_disk = {
 /* Its control queue would be ours to serve, so there is none, nor what needs one. */
 static const struct vhost_profile foreign_net = {
 	.type = VIRTIO_ID_NET,
-	.features = FOREIGN_RINGS | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_MRG_RXBUF) | NET_OFFLOADS,
+	.features = FOREIGN_RINGS | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
+		    NET_OFFLOADS,
 	.added = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU),
 	.asked_len = NET_CONFIG_ASKED,
 	.config_len = NET_CONFIG,
@@ -104,8 +105,8 @@ const struct vhost_profile *vhost_profile(enum dev_kind kind, bool ours)
 	return &ours_of[kind];
 }
 
-static struct vhost_identity identity(const char *id, const char *fallback, const char *kind, uint16_t segment, bool has_slot,
-				      uint8_t slot)
+static struct vhost_identity identity(const char *id, const char *fallback, const char *kind, uint16_t segment,
+				      bool has_slot, uint8_t slot)
 {
 	return (struct vhost_identity){ id != NULL ? id : fallback, kind, segment, has_slot ? slot : -1 };
 }

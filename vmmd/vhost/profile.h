@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What a driver finds of each kind of device: which features of the back end's it is offered, how long the configuration
- * space is, what of it may be written. Pure.
+ * What a driver finds of each kind of device: which features of the back end's it is offered, how long the
+ * configuration space is, what of it may be written. Pure.
  */
 #ifndef VMMD_VHOST_PROFILE_H
 #define VMMD_VHOST_PROFILE_H
@@ -26,7 +26,7 @@ const struct vhost_profile *vhost_profile(enum dev_kind kind, bool ours);
 
 /* A device in the configuration. */
 struct vhost_identity {
-	const char *id; /* borrowed from the configuration */
+	const char *id;   /* borrowed from the configuration */
 	const char *kind; /* what people call it */
 	uint16_t segment;
 	int slot; /* -1: any */
@@ -34,8 +34,8 @@ struct vhost_identity {
 /* False: the configuration has no such device. */
 bool vhost_profile_identity(const struct cfg_vm *cfg, enum dev_kind kind, uint32_t index, struct vhost_identity *out);
 
-/* The configuration space (@config has p->config_len bytes, and holds what the back end told, or zeros) and the features to
- * offer, out of the back end's @features. @n_queues: of the device. */
+/* The configuration space (@config has p->config_len bytes, and holds what the back end told, or zeros) and the
+ * features to offer, out of the back end's @features. @n_queues: of the device. */
 uint64_t vhost_profile_fill(const struct vhost_profile *p, const struct cfg_vm *cfg, enum dev_kind kind, uint32_t index,
 			    bool ours, unsigned n_queues, uint64_t features, uint8_t *config);
 

@@ -46,7 +46,8 @@ static int add_bar(struct msg_dev_node *node, const struct virtio_dev *dev)
 }
 
 /* Its child, its place on the bus (segment 0, bus 0, function 0) and its one BAR. */
-static int add_function(struct msg_cmd_vm_info_result *out, const char *id, const char *pci_id, const struct virtio_dev *dev)
+static int add_function(struct msg_cmd_vm_info_result *out, const char *id, const char *pci_id,
+			const struct virtio_dev *dev)
 {
 	struct msg_dev_node *node = add_node(out);
 
@@ -97,7 +98,7 @@ struct counter {
 
 #define SCALE_OF(c) \
 	((c) == STATS_BLK_READ_LATENCY_AVG || (c) == STATS_BLK_WRITE_LATENCY_AVG ? (unsigned)STATS_LATENCY_SCALE : 1u)
-#define READS_OF(c) ((c) >= STATS_BLK_READ_LATENCY_MIN && (c) <= STATS_BLK_READ_LATENCY_AVG)
+#define READS_OF(c)  ((c) >= STATS_BLK_READ_LATENCY_MIN && (c) <= STATS_BLK_READ_LATENCY_AVG)
 #define WRITES_OF(c) ((c) >= STATS_BLK_WRITE_LATENCY_MIN && (c) <= STATS_BLK_WRITE_LATENCY_AVG)
 #define BLK_COUNTER(c, shown, value) \
 	{ c, shown, SCALE_OF(c), READS_OF(c) ? STATS_BLK_READ_OPS : WRITES_OF(c) ? STATS_BLK_WRITE_OPS : -1, value },

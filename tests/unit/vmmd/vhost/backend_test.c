@@ -84,8 +84,13 @@ static void change_is_acknowledged_when_asked(void **state)
 static void everything_else_is_refused(void **state)
 {
 	static const uint32_t requests[] = {
-		VHOST_USER_BACKEND_IOTLB_MSG, VHOST_USER_BACKEND_VRING_HOST_NOTIFIER_MSG, VHOST_USER_BACKEND_VRING_CALL,
-		VHOST_USER_BACKEND_VRING_ERR, 6, 4711, UINT32_MAX,
+		VHOST_USER_BACKEND_IOTLB_MSG,
+		VHOST_USER_BACKEND_VRING_HOST_NOTIFIER_MSG,
+		VHOST_USER_BACKEND_VRING_CALL,
+		VHOST_USER_BACKEND_VRING_ERR,
+		6,
+		4711,
+		UINT32_MAX,
 	};
 	struct fixture *f = *state;
 	uint8_t junk[40] = { 0xff };

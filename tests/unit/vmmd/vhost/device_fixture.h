@@ -85,8 +85,8 @@ struct fixture {
 	struct vhost_device *d;
 	struct virtio_dev v;
 	struct fake be;
-	int backend;            /* our end of its own channel */
-	int err;                /* the back end's duplicate */
+	int backend; /* our end of its own channel */
+	int err;     /* the back end's duplicate */
 	struct stats_page *stats;
 	struct cfg_vm cfg;
 	struct memmap map;
@@ -175,7 +175,10 @@ static inline void gone(struct fixture *f, uint32_t generation, bool final)
 {
 	char reason[] = "killed";
 	const struct msg_mon_device_gone m = {
-		.kind = DEV_DISK, .generation = generation, .final = final, .reason = reason,
+		.kind = DEV_DISK,
+		.generation = generation,
+		.final = final,
+		.reason = reason,
 	};
 
 	vhost_devices_gone(&f->ds, &m);
@@ -303,7 +306,8 @@ static inline struct fixture *make_disk(bool ours)
 	f->d = f->ds.v[0];
 	f->d->front.cfg.timeouts = (struct vhost_timeouts){ .answer_ms = 100, .stop_ms = 20, .death_ms = 40 };
 	play(f, FEATURES, 7);
-	assert_int_equal(vhost_devices_prepare(&f->ds, &f->cfg, &f->gmem, &f->map, f->ram_fd, no_progress, NULL, NULL), 0);
+	assert_int_equal(vhost_devices_prepare(&f->ds, &f->cfg, &f->gmem, &f->map, f->ram_fd, no_progress, NULL, NULL),
+			 0);
 	assert_int_equal(vhost_devices_list(&f->ds)[0].cfg == &f->d->cfg, 1);
 	*vhost_devices_list(&f->ds)[0].out = &f->v;
 	return f;

@@ -20,11 +20,16 @@ static void start_waits_for_nobody(void **state)
 static void rings_outside_memory_are_left_out(void **state)
 {
 	static const struct virtio_queue bad[] = {
-		{ true, RING, RAM - 16, 0x1800, 0x2000 },     { true, RING, 0x1000, RAM, 0x2000 },
-		{ true, RING, 0x1000, 0x1800, UINT64_MAX - 3 }, { true, RING, 0x1008, 0x1800, 0x2000 },
-		{ true, RING, 0x1000, 0x1801, 0x2000 },       { true, RING, 0x1000, 0x1800, 0x2002 },
-		{ true, 0, 0x1000, 0x1800, 0x2000 },          { true, 3, 0x1000, 0x1800, 0x2000 },
-		{ true, 2 * QUEUE_SIZE, 0x1000, 0x1800, 0x2000 }, { false, RING, 0x1000, 0x1800, 0x2000 },
+		{ true, RING, RAM - 16, 0x1800, 0x2000 },
+		{ true, RING, 0x1000, RAM, 0x2000 },
+		{ true, RING, 0x1000, 0x1800, UINT64_MAX - 3 },
+		{ true, RING, 0x1008, 0x1800, 0x2000 },
+		{ true, RING, 0x1000, 0x1801, 0x2000 },
+		{ true, RING, 0x1000, 0x1800, 0x2002 },
+		{ true, 0, 0x1000, 0x1800, 0x2000 },
+		{ true, 3, 0x1000, 0x1800, 0x2000 },
+		{ true, 2 * QUEUE_SIZE, 0x1000, 0x1800, 0x2000 },
+		{ false, RING, 0x1000, 0x1800, 0x2000 },
 	};
 
 	(void)state;

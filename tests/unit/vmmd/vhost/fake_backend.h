@@ -79,8 +79,8 @@ static inline struct vhost_user_vring_state fake_state(const struct fake *b)
 	return s;
 }
 
-static inline void fake_send(struct fake *b, uint32_t request, uint32_t flags, const void *p, uint32_t len, const int *fds,
-			     unsigned n_fds)
+static inline void fake_send(struct fake *b, uint32_t request, uint32_t flags, const void *p, uint32_t len,
+			     const int *fds, unsigned n_fds)
 {
 	uint8_t m[sizeof(struct vhost_user_header) + VHOST_USER_PAYLOAD_MAX];
 	struct vhost_user_header h = { request, flags, len };

@@ -17,8 +17,8 @@
 	(VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_MQ) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) | \
 	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | \
 	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_CONFIG) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | \
-	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | \
-	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_STATUS))
+	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | \
+	 VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_STATUS))
 #define FEATURES \
 	(VHOST_USER_BIT(VIRTIO_F_VERSION_1) | VHOST_USER_BIT(VHOST_USER_F_PROTOCOL_FEATURES) | \
 	 VHOST_USER_BIT(VHOST_USER_F_LOG_ALL) | 0x40)
@@ -172,7 +172,12 @@ static inline void shake_hands(struct fixture *f)
 static inline void enable(struct fixture *f, unsigned q, uint16_t base)
 {
 	f->front.rings[q] = (struct vhost_ring){
-		.enabled = true, .size = 64, .base = base, .desc = 0x100 + q, .avail = 0x200 + q, .used = 0x300 + q,
+		.enabled = true,
+		.size = 64,
+		.base = base,
+		.desc = 0x100 + q,
+		.avail = 0x200 + q,
+		.used = 0x300 + q,
 	};
 }
 
@@ -243,7 +248,8 @@ static inline void answer_inflight(struct fixture *f, int fd)
 	struct vhost_user_inflight i = { .mmap_size = 4096, .num_queues = QUEUES, .queue_size = 128 };
 
 	fake_expect(&f->be, VHOST_USER_GET_INFLIGHT_FD);
-	fake_send(&f->be, VHOST_USER_GET_INFLIGHT_FD, VHOST_USER_VERSION | VHOST_USER_REPLY, &i, sizeof(i), &fd, fd >= 0);
+	fake_send(&f->be, VHOST_USER_GET_INFLIGHT_FD, VHOST_USER_VERSION | VHOST_USER_REPLY, &i, sizeof(i), &fd,
+		  fd >= 0);
 	turn(f);
 }
 

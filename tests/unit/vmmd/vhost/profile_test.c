@@ -45,7 +45,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-static uint64_t fill(const struct cfg_vm *cfg, enum dev_kind kind, bool ours, unsigned queues, uint64_t features, uint8_t *config)
+static uint64_t fill(const struct cfg_vm *cfg, enum dev_kind kind, bool ours, unsigned queues, uint64_t features,
+		     uint8_t *config)
 {
 	return vhost_profile_fill(vhost_profile(kind, ours), cfg, kind, 0, ours, queues, features, config);
 }
@@ -56,8 +57,8 @@ static void offers_of_ours_are_those_of_the_platform(void **state)
 	uint64_t blk = fill(*state, DEV_DISK, true, 1, UINT64_MAX, config);
 	uint64_t net = fill(*state, DEV_NET, true, 3, UINT64_MAX, config);
 
-	assert_int_equal(blk, BIT(32) | BIT(28) | BIT(29) | BIT(2) | BIT(5) | BIT(6) | BIT(9) | BIT(10) | BIT(11) | BIT(12) |
-				      BIT(13) | BIT(14));
+	assert_int_equal(blk, BIT(32) | BIT(28) | BIT(29) | BIT(2) | BIT(5) | BIT(6) | BIT(9) | BIT(10) | BIT(11) |
+				      BIT(12) | BIT(13) | BIT(14));
 	assert_false(net & BIT(VIRTIO_RING_F_INDIRECT_DESC)); /* so the queue's size bounds a chain */
 	assert_true(net & BIT(VIRTIO_NET_F_MRG_RXBUF));
 	assert_int_equal(fill(*state, DEV_CONSOLE, true, 2, UINT64_MAX, config), BIT(32) | BIT(0));
@@ -67,7 +68,8 @@ static void offers_of_ours_are_those_of_the_platform(void **state)
 static void vhosts_own_features_are_never_offered(void **state)
 {
 	uint8_t config[256] = { 0 };
-	uint64_t own = BIT(VHOST_USER_F_LOG_ALL) | BIT(VHOST_USER_F_PROTOCOL_FEATURES) | BIT(38) | BIT(40) | BIT(34) | BIT(33);
+	uint64_t own =
+		BIT(VHOST_USER_F_LOG_ALL) | BIT(VHOST_USER_F_PROTOCOL_FEATURES) | BIT(38) | BIT(40) | BIT(34) | BIT(33);
 
 	for (int ours = 0; ours < 2; ours++) {
 		assert_int_equal(fill(*state, DEV_DISK, ours, 1, UINT64_MAX, config) & own, 0);
@@ -165,14 +167,10 @@ static void configuration_spaces_are_as_long_as_the_platform_says(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(offers_of_ours_are_those_of_the_platform),
-		T(vhosts_own_features_are_never_offered),
-		T(what_the_back_end_lacks_is_not_offered),
-		T(another_disk_has_the_queues_of_the_configuration),
-		T(another_net_has_the_users_address),
-		T(identities_come_from_the_configuration),
-		T(devices_that_are_not_configured_have_none),
-		T(configuration_spaces_are_as_long_as_the_platform_says),
+		T(offers_of_ours_are_those_of_the_platform),  T(vhosts_own_features_are_never_offered),
+		T(what_the_back_end_lacks_is_not_offered),    T(another_disk_has_the_queues_of_the_configuration),
+		T(another_net_has_the_users_address),         T(identities_come_from_the_configuration),
+		T(devices_that_are_not_configured_have_none), T(configuration_spaces_are_as_long_as_the_platform_says),
 	};
 
 	return cmocka_run_group_tests_name("vhost/profile", tests, NULL, NULL);

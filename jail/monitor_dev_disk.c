@@ -118,13 +118,10 @@ static int check_unused(const struct dev *d, struct err *e)
 	return 0;
 }
 
-static void tell_oddities(const struct dev *d)
+static void preallocate(const struct dev *d)
 {
 	const struct cfg_disk *cfg = cfg_of(d);
 
-	if (d->disk.odd != 0)
-		log_warn("disk \"%s\": the last %u bytes of the image are less than a sector and left out", dev_label(d),
-			 d->disk.odd);
 	if (cfg->sparse || cfg->readonly || d->disk.is_device)
 		return;
 	int r = disk_preallocate(&d->disk);
@@ -144,7 +141,7 @@ static int disk_open_now(struct dev *d, struct err *e)
 	if (r == 0)
 		r = disk_lock(&d->disk, cfg, e);
 	if (r == 0)
-		tell_oddities(d);
+		preallocate(d);
 	return r;
 }
 

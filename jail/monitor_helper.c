@@ -102,7 +102,7 @@ static void refused(struct helper *h)
 
 	h->refusal = NULL;
 	(void)err_join(why, text, sizeof(text));
-	log_error("%s cannot serve: %s", h->name, text);
+	log_info("%s cannot serve: %s", h->name, text);
 	fail(h, why);
 	free(why);
 }

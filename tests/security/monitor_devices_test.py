@@ -137,10 +137,10 @@ def images_that_are_none_are_refused_by_name():
 
 @tap.test
 def an_odd_size_is_cut_with_a_warning():
-    m = monitor()
+    m = monitor(fake=())
     m.do("MON_OPEN_DISK", **m.disk(m.image("odd", 513)))
     m.hand_over()
-    tap.poll(lambda: m.read(0.1) or any("the last 1 bytes" in t for _, t in m.log), 5, "the warning")
+    tap.poll(lambda: m.read(0.1) or any("the last 1 are no sector" in t for _, t in m.log), 5, "the warning")
 
 
 @tap.test

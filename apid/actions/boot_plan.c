@@ -101,8 +101,7 @@ static int take_type(struct cfg_disk *d, uint32_t found, struct err *e)
 	if (d->image_type == IMAGE_TYPE_UNKNOWN) {
 		d->image_detected = true;
 		d->image_type = found;
-		log_warn("disk \"%s\": image_type is not given, found %s; writes to its first sector are refused", d->id,
-			 type_name(found));
+		log_info("disk \"%s\": image_type is not given, found %s", d->id, type_name(found)); /* its helper warns */
 	}
 	if (d->image_type == found)
 		return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The boot: everything that has a name is opened by the monitor, which starts a helper for each device on the way; the
- * handover waits for them all. Only then does vmmd hear of it. Nothing is stored before vmmd has succeeded, so that a
- * boot that fails leaves the configuration as it was.
+ * handover waits for them all. Only then does vmmd hear of it, and stores the configuration with the names, addresses and
+ * image types that were added on the way: a boot that fails before leaves it as it was.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -261,6 +261,42 @@ def images_that_cannot_be_opened_fail_the_boot_and_are_named():
     boot_refused(machine(disks=[{"path": "/nowhere/a", "id": "mine"}]), 500, 'disk "mine"', "/nowhere/a")
 
 
+def image(name, head=b"", size=1 << 20):
+    path = os.path.join(the().dir, name)
+    with open(path, "wb") as f:
+        f.write(head)
+        f.truncate(size)
+    return path
+
+
+@tap.test
+def images_of_the_wrong_size_or_type_fail_the_boot_and_are_named():
+    qcow2 = image("qcow2", b"QFI\xfb" + b"\0" * 508)
+    boot_refused(disk(path=image("empty", size=0)), 500, 'disk "_disk0"')
+    boot_refused(disk(path=image("short", size=511)), 500, 'disk "_disk0"')
+    boot_refused(disk(path=qcow2), 500, 'disk "_disk0"', "Qcow2")
+    boot_refused(disk(path=qcow2, image_type="Raw"), 500, 'disk "_disk0"', "Qcow2")
+    boot_refused(machine(disks=[{"path": image("good")}, {"path": qcow2}]), 500, 'disk "_disk1"', "Qcow2")
+
+
+@tap.test
+def what_a_boot_finds_is_kept_and_found_again():
+    """The boots go as far as the kernel, which is none."""
+    v = vmm.Vmm().wait_up()
+    path = image("found")
+    warned = "the guest cannot write to the first sector"
+    with v.conn() as c:
+        tap.eq(c.call("PUT", "vm.create", machine(disks=[{"path": path}, {"path": image("said"), "image_type": "Raw", "id": "_disk0"}])).raw,
+               NO_CONTENT)
+        for n in (1, 2):
+            tap.eq(c.call("PUT", "vm.boot").status, 500)
+            disks = c.call("GET", "vm.info").json()["config"]["disks"]
+            tap.eq([(d["id"], d["image_type"]) for d in disks], [("_disk1", "Raw"), ("_disk0", "Raw")])
+            # the guest may not make it another type, at no boot
+            tap.poll(lambda: v.stderr().count(warned) == n, 5, "boot %d protects the one whose type was found" % n)
+    v.kill()
+
+
 @tap.test
 def entropy_source_that_cannot_be_opened_fails_the_boot():
     for src in ("/nowhere/rng", "/"):

@@ -99,7 +99,7 @@ static void block(struct ratelimit *r, uint64_t now_ns, uint64_t wait_ns)
 {
 	uint64_t until = wait_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + wait_ns;
 
-	if (until > r->blocked_until_ns)
+	if (wait_ns > 0 && until > r->blocked_until_ns)
 		r->blocked_until_ns = until;
 }
 

@@ -41,7 +41,7 @@ class Message:
 class Monitor:
     """fake: names of the programs that fakehelper stands for; the others are the real ones."""
 
-    def __init__(self, fake=HELPERS, uids=UIDS, pass_fds=()):
+    def __init__(self, fake=HELPERS, uids=UIDS, pass_fds=(), wrap=()):
         self.dir = tempfile.mkdtemp(prefix="cl-mon")
         os.chmod(self.dir, 0o755)
         self.bin = os.path.join(self.dir, "bin")
@@ -51,7 +51,7 @@ class Monitor:
             shutil.copy2(FAKE if name in fake else os.path.join(LIBEXEC, name), os.path.join(self.bin, name))
             os.chmod(os.path.join(self.bin, name), 0o755)
         with open(os.path.join(self.dir, "stderr"), "wb") as err:
-            self.proc = subprocess.Popen([DRIVE, self.bin, str(uids)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            self.proc = subprocess.Popen([*wrap, DRIVE, self.bin, str(uids)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=err, pass_fds=pass_fds, cwd=self.dir)
         self.pid = self.proc.pid
         self.inbox, self.log, self.rest = [], [], b""

@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: ISC
 """Started with fewer rights: comes up to Created all the same, with the layers that it can have and one log line for each
 that it cannot. The test itself is root, to look from outside."""
+import fcntl
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import tap  # noqa: E402
 from security import census_table as table  # noqa: E402
+from security import mondrive  # noqa: E402
 from security import system  # noqa: E402
 
 if os.geteuid() != 0:
@@ -147,6 +150,47 @@ def unprivileged_boot_fails_cleanly_without_access_to_kvm():
         tap.eq(reply.status, 500, "vm.boot: %r" % reply)
         tap.contains(reply.body.decode(), "/dev/kvm")
         tap.eq((s.state(), s.roles()), ("Created", before), "state and processes")
+
+
+@tap.test
+def devices_of_an_ordinary_user_are_jailed_inside_user_namespaces():
+    given = ()
+    if os.path.exists("/dev/net/tun"):
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"", 0x5002))  # TUNSETIFF: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+        given = (fd,)
+    m = mondrive.Monitor(fake=(), uids=-1, pass_fds=given, wrap=AS_USER).prepare()
+    os.chown(m.image("disk"), NOBODY, NOBODY)
+    m.do("MON_OPEN_DISK", **m.disk(m.path("disk"), image_type="Raw"))
+    m.do("MON_OPEN_RNG")
+    for n in given:
+        m.do("MON_OPEN_NET", index=0, config__id="n", config__mac="2e:00:00:00:00:01", config__fds=n)
+        os.close(n)
+    m.image("roots")
+    os.chmod(m.path("roots"), 0o600)
+    m.refused("MON_OPEN_DISK", 'disk "_disk1"', "Permission denied", **m.disk(m.path("roots"), index=1))
+    answer = m.ask("MON_HANDOVER", vcpus=1)  # waits for all helpers; then it may lack /dev/kvm
+    tap.ok(answer.name == "MON_HANDOVER_RESULT" or "/dev/kvm" in answer.chain()[1], "%r; log: %r" % (answer.chain(), m.log))
+    host = system.namespaces(os.getpid())
+    for name in ["cloister-blk", "cloister-rng"] + ["cloister-net"] * len(given):
+        pid = m.children(name)[0]
+        st = system.status(pid)
+        tap.eq((st["Uid"].split(), st["NoNewPrivs"], st["Seccomp"]), ([str(NOBODY)] * 4, "1", "2"), name)
+        mine = system.namespaces(pid)
+        tap.eq({n for n in mine if mine[n] != host[n]} - {"time"}, {"user", "mnt", "ipc", "uts", "net", "cgroup", "pid"}, name)
+        tap.eq(os.listdir("/proc/%d/root/" % pid), [], "root of " + name)
+    m.do("MON_RELEASE")
+    tap.poll(lambda: not any(m.children(n) for n in mondrive.HELPERS), 5, "the end of the helpers")
+
+
+@tap.test
+def a_tap_that_an_ordinary_user_may_not_make_is_refused_by_name():
+    m = mondrive.Monitor(fake=(), uids=-1, wrap=AS_USER).prepare()
+    r = m.ask("MON_OPEN_NET", index=0, config__id="n", config__mac="2e:00:00:00:00:01", config__tap="clno%d" % os.getpid())
+    if r.fields["code"] == "0":
+        r = m.ask("MON_HANDOVER", vcpus=1)
+    tap.eq((r.name, r.chain()[0]), ("RESULT", 'net "n"'), "refusal")
+    tap.ok(re.search("/dev/net/tun|tap \"clno|CAP_NET_ADMIN", " ".join(r.chain())), repr(r.chain()))
 
 
 tap.main()

@@ -22,7 +22,10 @@
 #include "devices/net/tapdev.h"
 
 enum {
-	NET_BUDGET = 64,        /* frames for one call of on_queue */
+	/* The driver goes on while the next batch is sent: not all frames between two interrupts, but not every one either. */
+	NET_BATCH = 64,                /* frames between two flushes, or ... */
+	NET_BATCH_BYTES = 512 * 1024,  /* ... as many bytes */
+	NET_BATCHES = 4,               /* for one call of on_queue */
 	NET_IOV_MAX = 1024,     /* of one system call (UIO_MAXIOV) */
 	NET_IOV_SLACK = 64,     /* buffers that lie across regions of memory take more than one */
 	NET_HELD_MAX = 1024,    /* receive chains popped ahead of their frame */
@@ -92,7 +95,7 @@ struct net {
 	struct iovec *popped;  /* a chain's */
 	unsigned popped_max;
 	struct iovec iov[NET_IOV_MAX]; /* a system call's */
-	uint8_t head[NET_HEAD_MAX];
+	uint8_t out[NET_HDR_BYTES + NET_HEAD_MAX]; /* our header and the checked copy of a frame's first bytes */
 	uint8_t *frame;        /* of too many pieces for one system call */
 };
 

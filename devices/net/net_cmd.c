@@ -86,7 +86,7 @@ void net_cmd_serve(struct net *net, struct vq *vq)
 	struct vq_chain chain;
 	int r = 1;
 
-	for (int i = 0; i < NET_BUDGET && r == 1; i++) {
+	for (int i = 0; i < NET_BATCH && r == 1; i++) {
 		r = vq_pop(vq, &chain, net->popped, net->popped_max);
 		if (r == 1)
 			serve_command(net, vq, &chain);

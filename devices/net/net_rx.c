@@ -365,7 +365,7 @@ void net_rx_serve(struct net *net, unsigned pair, struct vq *vq)
 	struct rx_sums sums = { 0 };
 	unsigned active = net_active_pairs(net);
 	/* A tap under load takes nothing from the others of this ring. */
-	unsigned budget = NET_BUDGET * active / net->n_pairs;
+	unsigned budget = NET_BATCH * active / net->n_pairs;
 
 	if (!rx->running || rx->broken)
 		return;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -17,35 +18,34 @@ struct tx_sums {
 	uint64_t frames, bytes, dropped, bad;
 };
 
-/* The iovecs behind our header: the checked copy of @head_len bytes, then the rest of the chain. Returns how many. */
+/* What is written behind net->out, which has the header and @head_len bytes of the frame: the rest of the chain. Returns how
+ * many iovecs there are with net->out, or -EBADMSG. */
 static int frame_iov(struct net *net, const struct vq_chain *c, uint32_t frame_len, uint32_t head_len)
 {
-	struct iovec *iov = net->iov + 1;
-	unsigned n = 0;
 	uint32_t off = net->hdr_bytes + head_len, rest = frame_len - head_len;
 
-	if (head_len > 0)
-		iov[n++] = (struct iovec){ net->head, head_len };
+	net->iov[0] = (struct iovec){ net->out, NET_HDR_BYTES + head_len };
 	if (rest == 0)
-		return (int)n;
-	int r = vq_chain_iov(c, false, off, rest, iov + n, NET_IOV_MAX - 1 - n);
+		return 1;
+	int r = vq_chain_iov(c, false, off, rest, net->iov + 1, NET_IOV_MAX - 1);
 	if (r >= 0)
-		return (int)n + r;
+		return r + 1;
 	if (r != -E2BIG || vq_chain_read(c, off, net->frame, rest) < 0)
 		return -EBADMSG;
-	iov[n++] = (struct iovec){ net->frame, rest };
-	return (int)n;
+	net->iov[1] = (struct iovec){ net->frame, rest };
+	return 2;
 }
 
-/* #syscalls net: writev(fd>=EVENTS)
- * #syscalls net_alone: writev
+/* A frame that is all in net->out goes by write(): the kernel need not fetch iovecs.
+ * #syscalls net: write(fd>=EVENTS) writev(fd>=EVENTS)
+ * #syscalls net_alone: write writev
  */
 static enum tx_end write_frame(struct net *net, struct net_tap *tap, unsigned n_iov)
 {
 	ssize_t w;
 
 	do
-		w = writev(tap->fd, net->iov, (int)n_iov);
+		w = n_iov == 1 ? write(tap->fd, net->out, net->iov[0].iov_len) : writev(tap->fd, net->iov, (int)n_iov);
 	while (w < 0 && errno == EINTR);
 	if (w >= 0)
 		return TX_SENT;
@@ -58,21 +58,33 @@ static enum tx_end write_frame(struct net *net, struct net_tap *tap, unsigned n_
 	return TX_DROPPED;
 }
 
-/* The chain's header and as much of its frame as the check needs; @out is what the kernel gets. */
-static int check_chain(struct net *net, const struct vq_chain *c, uint32_t *head_len, struct net_hdr *out)
+/* How much of a frame of @len bytes is copied: all of a small one, which costs less than another iovec; of a long one what the
+ * check must see. */
+static uint32_t bytes_to_copy(const struct net_hdr *h, uint32_t len)
+{
+	if (len <= NET_HEAD_MAX)
+		return len;
+	return net_hdr_needs_head(h) ? NET_HEAD_MAX : 0;
+}
+
+/* The chain's header, and net->out filled with what the kernel gets: a header of our own and @head_len bytes. */
+static int check_chain(struct net *net, const struct vq_chain *c, uint32_t *head_len)
 {
 	uint8_t raw[NET_HDR_BYTES] = { 0 };
 	const char *why = "no room for a header";
-	struct net_hdr h;
+	struct net_hdr h, out;
 
 	if (c->out_bytes >= net->hdr_bytes && vq_chain_read(c, 0, raw, net->hdr_bytes) == 0) {
 		uint32_t len = c->out_bytes - net->hdr_bytes;
+		uint8_t *head = net->out + NET_HDR_BYTES;
 
 		net_hdr_load(&h, raw);
-		*head_len = !net_hdr_needs_head(&h) ? 0 : len < NET_HEAD_MAX ? len : NET_HEAD_MAX;
-		if ((*head_len == 0 || vq_chain_read(c, net->hdr_bytes, net->head, *head_len) == 0) &&
-		    net_hdr_check(&h, len, net->head, *head_len, net->features, out, &why) == 0)
+		*head_len = bytes_to_copy(&h, len);
+		if (vq_chain_read(c, net->hdr_bytes, head, *head_len) == 0 &&
+		    net_hdr_check(&h, len, head, *head_len, net->features, &out, &why) == 0) {
+			net_hdr_store(&out, net->out);
 			return 0;
+		}
 	}
 	log_warn_rl("frame from the guest dropped: %s", why);
 	return -EBADMSG;
@@ -94,18 +106,12 @@ static unsigned held_back(struct net *net, struct net_tx *tx, uint32_t len)
 static enum tx_end send_chain(struct net *net, unsigned pair, struct vq *vq, const struct vq_chain *c,
 			      struct tx_sums *sums)
 {
-	uint8_t raw[NET_HDR_BYTES];
 	uint32_t head_len = 0;
-	struct net_hdr out;
-
-	if (check_chain(net, c, &head_len, &out) < 0) {
-		sums->bad++;
-		return TX_DROPPED;
-	}
+	int n = check_chain(net, c, &head_len);
 	uint32_t len = c->out_bytes - net->hdr_bytes;
-	net_hdr_store(&out, raw);
-	net->iov[0] = (struct iovec){ raw, sizeof(raw) };
-	int n = frame_iov(net, c, len, head_len);
+
+	if (n == 0)
+		n = frame_iov(net, c, len, head_len);
 	if (n < 0) {
 		sums->bad++;
 		return TX_DROPPED;
@@ -115,7 +121,7 @@ static enum tx_end send_chain(struct net *net, unsigned pair, struct vq *vq, con
 		vdevice_again(net->vd, vq_index(vq), ms);
 		return TX_LATER;
 	}
-	enum tx_end end = net->tap[pair].dead ? TX_DROPPED : write_frame(net, &net->tap[pair], (unsigned)n + 1);
+	enum tx_end end = net->tap[pair].dead ? TX_DROPPED : write_frame(net, &net->tap[pair], (unsigned)n);
 	if (end == TX_SENT) {
 		sums->frames++;
 		sums->bytes += len;
@@ -158,17 +164,27 @@ static void count(struct net *net, const struct tx_sums *sums)
 		vdevice_count(net->vd, STATS_DROPPED, sums->dropped);
 }
 
-void net_tx_serve(struct net *net, unsigned pair, struct vq *vq)
+/* Frames up to a flush. True: there may be more. */
+static bool serve_batch(struct net *net, unsigned pair, struct vq *vq)
 {
 	struct tx_sums sums = { 0 };
 	enum tx_end end = TX_SENT;
 
-	if (!net->tx[pair].running || net->tx[pair].broken)
-		return;
-	for (int i = 0; i < NET_BUDGET && (end == TX_SENT || end == TX_DROPPED); i++)
+	for (int i = 0; i < NET_BATCH && (end == TX_SENT || end == TX_DROPPED) && sums.bytes < NET_BATCH_BYTES; i++)
 		end = serve_one(net, pair, vq, &sums);
 	count(net, &sums);
 	vq_flush(vq);
-	if (end == TX_SENT || end == TX_DROPPED)
+	return end == TX_SENT || end == TX_DROPPED;
+}
+
+void net_tx_serve(struct net *net, unsigned pair, struct vq *vq)
+{
+	bool more = true;
+
+	if (!net->tx[pair].running || net->tx[pair].broken)
+		return;
+	for (int i = 0; i < NET_BATCHES && more; i++)
+		more = serve_batch(net, pair, vq);
+	if (more)
 		vdevice_again(net->vd, vq_index(vq), 0);
 }

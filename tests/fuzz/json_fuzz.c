@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The JSON reader: the first byte chooses the object. What it accepts must be written as plain ASCII that reads back
- * as an equal object, and pass the binary form's ranges.
+ * as an equal object, and pass the binary form's ranges. A configuration is put before the rules too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "proto/codec_bin.h"
 #include "proto/codec_json.h"
 #include "proto/msg.h"
+#include "proto/rules.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,6 +23,18 @@ static void must(bool holds)
 {
 	if (!holds)
 		abort();
+}
+
+static void check_rules(struct cfg_vm *cfg)
+{
+	struct err e = { 0 };
+	int r = rules_check_boot(cfg, &e);
+
+	must(r == 0 || r == -ERR_INVALID || r == -ERR_CONFLICT);
+	if (r == 0)
+		r = rules_check_runtime(cfg, &e);
+	must((r == 0) == (err_count(&e) == 0));
+	rules_complete(cfg);
 }
 
 static void check_accepted(const struct desc *d, void *obj, void *again)
@@ -38,6 +51,8 @@ static void check_accepted(const struct desc *d, void *obj, void *again)
 	must(bin_encode(d, obj, &bin) == 0);
 	wbuf_fini(&text);
 	wbuf_fini(&bin);
+	if (d == &desc_cfg_vm)
+		check_rules(obj);
 	obj_fini(d, again);
 	obj_fini(d, obj);
 }

@@ -75,10 +75,10 @@ static void no_argument_at_all_is_misuse_with_the_help(void **state)
 
 static void what_is_not_served_is_an_error_that_is_logged_too(void **state)
 {
-	struct cli_verdict v = VERDICT("--kernel", "/k", "--disk", "path=/d");
+	struct cli_verdict v = VERDICT("--kernel", "/k", "--pmem", "file=/d");
 
 	(void)state;
-	assert_ends(&v, 2, 1, false, "Error: Cloud Hypervisor exited with the following error:\n  --disk");
+	assert_ends(&v, 2, 1, false, "Error: Cloud Hypervisor exited with the following error:\n  --pmem");
 }
 
 static void good_command_line_goes_on(void **state)

@@ -7,7 +7,7 @@
 #include "tests/backend/vu/hostile.h"
 #include "tests/backend/vu/tests.h"
 
-enum { SYNC = 8, HEAD = 16, RANDOM_CHAINS = 4000, RANDOM_MESSAGES = 2000, RESETS = 300, FLOOD = 20000 };
+enum { SYNC = 8, HEAD = 16, RANDOM_CHAINS = 4000, RANDOM_MESSAGES = 500, RESETS = 300, FLOOD = 20000 };
 
 static struct virtio_blk_outhdr head = { .type = VIRTIO_BLK_T_OUT, .sector = 64 };
 

@@ -6,7 +6,6 @@
 #include "proto/rules_internal.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "common/log.h"
 #include "common/ovf.h"

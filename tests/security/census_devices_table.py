@@ -8,7 +8,7 @@ from security.judge import From
 BLK, URING, NET, RNG, VCON = "blk", "blk_uring", "net", "rng", "vconsole"
 DEVICES = (BLK, URING, NET, RNG, VCON)
 PROGRAM = {BLK: "cloister-blk", URING: "cloister-blk", NET: "cloister-net", RNG: "cloister-rng", VCON: "cloister-console"}
-UID_OFFSET = {BLK: 16, URING: 17, NET: 32, RNG: 4, VCON: 3}
+UID_OFFSET = {BLK: 32, URING: 33, NET: 64, RNG: 4, VCON: 3}
 URING_QUEUES = 4
 THREADS = {BLK: 1, URING: 1 + URING_QUEUES, NET: 1, RNG: 1, VCON: 1}
 OWN_NAMESPACES = {"mnt", "ipc", "uts", "net", "cgroup", "pid"}

@@ -6,7 +6,7 @@ Started as root with a block of user ids. "host" is what the test itself has.
 """
 
 VMMD, MONITOR, APID, CONSOLE = "vmmd", "monitor", "apid", "console"
-FIRST_UID, UIDS_PER_INSTANCE = 1900000000, 64
+FIRST_UID, UIDS_PER_INSTANCE = 1900000000, 128
 
 # Offset in the instance's block; None: stays root.
 UID_OFFSET = {VMMD: 0, APID: 1, CONSOLE: 2, MONITOR: None}

@@ -14,7 +14,7 @@ DRIVE = tap.program("tests/security/mondrive")
 FAKE = tap.program("tests/security/fakehelper")
 LIBEXEC = tap.program("libexec/cloister")
 HELPERS = ("cloister-blk", "cloister-net", "cloister-rng", "cloister-console", "cloister-tap")
-UIDS = 1900000000 + 64 * 4000  # a block that no instance of a test run gets to
+UIDS = 1900000000 + 128 * 4000  # a block that no instance of a test run gets to
 MEMORY = 64 << 20
 
 

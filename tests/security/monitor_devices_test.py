@@ -100,7 +100,7 @@ def a_helper_has_its_own_uid_and_only_its_descriptors():
     m.do("MON_OPEN_RNG")
     m.hand_over()
     uids = [system.status(pid)["Uid"].split()[0] for pid in m.children("cloister-blk") + m.children("cloister-rng")]
-    tap.eq(sorted(int(u) - mondrive.UIDS for u in uids), [4, 16, 17], "offset in the block")
+    tap.eq(sorted(int(u) - mondrive.UIDS for u in uids), [4, 32, 33], "offset in the block")
 
 
 @tap.test
@@ -227,6 +227,17 @@ def a_group_of_limits_is_there_for_its_disks():
     m.do("MON_LIMIT_GROUP", config__id="g", **limits)  # it went with the VM
 
 
+@tap.test
+def thirty_disks_have_thirty_user_ids():
+    m = monitor()
+    for i in range(30):
+        m.do("MON_OPEN_DISK", **m.disk(m.image("d%d" % i), index=i))
+    m.hand_over()
+    uids = {system.status(pid)["Uid"].split()[0] for pid in m.children("cloister-blk")}
+    tap.eq(len(uids), 30, "user ids")
+    tap.eq([int(m.wait("vmmd", "MON_DEVICE").fields["index"]) for _ in range(30)], list(range(30)), "order")
+
+
 # --- helpers that misbehave ---------------------------------------------------------------------------------------------------
 
 
@@ -347,9 +358,8 @@ def a_dead_apid_leaves_no_half_made_boot():
     m = monitor()
     m.do("MON_OPEN_DISK", **m.disk(m.image("a")))
     tap.poll(lambda: m.children("cloister-blk"), 5, "the helper")
-    for pid in system.children(m.monitor()):
-        if system.read("/proc/%d/comm" % pid).strip() == "mondrive":  # its stand-in
-            os.kill(pid, signal.SIGKILL)
+    stand_in = [p for p in system.children(m.monitor()) if system.read("/proc/%d/comm" % p).strip() == "mondrive"]
+    os.kill(stand_in[0], signal.SIGKILL)
     tap.poll(lambda: not m.children("cloister-blk"), 5, "its end")
     tap.ok(lock_is_free(m.path("a")), "the lock is free")
 

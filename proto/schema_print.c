@@ -80,6 +80,22 @@ static const char *value_name(const struct field_desc *f)
 	return "name";
 }
 
+static void put_value(const struct field_desc *f)
+{
+	bool first = true;
+
+	if (f->en == NULL) {
+		fputs(value_name(f), stdout);
+		return;
+	}
+	for (unsigned i = 0; i < f->en->n; i++) {
+		if (f->en->names[i].kv == NULL)
+			continue;
+		printf("%s%s", first ? "" : "|", f->en->names[i].kv);
+		first = false;
+	}
+}
+
 static void put_default(const struct field_desc *f)
 {
 	if (f->def_str != NULL && *f->def_str != '\0')
@@ -136,7 +152,9 @@ static void man_keys(const struct desc *d)
 		}
 		if (f->kv == KV_NONE || f->kv == KV_MODE_PATH || f->served != FS_SERVED)
 			continue;
-		printf(".It Cm %s Ns = Ns Ar %s\n", f->key != NULL ? f->key : f->name, value_name(f));
+		printf(".It Cm %s Ns = Ns Ar ", f->key != NULL ? f->key : f->name);
+		put_value(f);
+		putchar('\n');
 		put_text(f->help);
 		if (f->kv != KV_IGNORED)
 			put_default(f);

@@ -69,19 +69,28 @@ static int fresh_event(unsigned count)
 	return fd;
 }
 
+/* A doorbell that has rung @count times already. False: the old one stays. */
+static bool replace_kick(struct vhost_device *d, unsigned q, unsigned count)
+{
+	int fd = fresh_event(count);
+
+	if (fd < 0)
+		return false;
+	if (d->dev != NULL)
+		virtio_dev_set_kick(d->dev, q, fd);
+	fd_closep(&d->kick[q]);
+	d->kick[q] = fd;
+	return true;
+}
+
 /* The guest's doorbells and interrupts no longer reach whoever has the old ones. Without a descriptor to be had it
  * goes on with those: a nuisance to its own guest. */
 static void replace_events(struct vhost_device *d)
 {
 	for (unsigned q = 0; q < d->n_queues; q++) {
-		int kick = fresh_event(0), call = fresh_event(0);
+		int call = fresh_event(0);
 
-		if (kick >= 0) {
-			if (d->dev != NULL)
-				virtio_dev_set_kick(d->dev, q, kick);
-			fd_closep(&d->kick[q]);
-			d->kick[q] = kick;
-		}
+		(void)replace_kick(d, q, 0);
 		if (call >= 0) {
 			if (d->dev != NULL)
 				virtio_dev_set_call(d->dev, q, call);
@@ -179,6 +188,10 @@ static void run(struct vhost_device *d)
 		return;
 	}
 	fill_rings(d);
+	/* Somebody else's successor may not look at its rings before a doorbell rings, and the one for what is there has
+	 * rung long ago. Ours looks. */
+	for (unsigned q = 0; d->ran && !d->ours && q < d->n_queues; q++)
+		(void)replace_kick(d, q, 1);
 	vhost_front_start(&d->front, d->acked & d->front.features, d->ram, d->ran);
 	d->ran = true;
 	vhost_device_watch_err(d, true);
@@ -245,14 +258,8 @@ static void kick_another(struct vhost_device *d, unsigned q)
 {
 	if (d->front.state != VHOST_RUNNING || vhost_link_is_unsent(&d->front.link, VHOST_USER_SET_VRING_KICK, q))
 		return;
-	int fd = fresh_event(1);
-
-	if (fd < 0)
-		return;
-	virtio_dev_set_kick(d->dev, q, fd);
-	fd_closep(&d->kick[q]);
-	d->kick[q] = fd;
-	vhost_front_set_kick(&d->front, q, &d->kick[q]);
+	if (replace_kick(d, q, 1))
+		vhost_front_set_kick(&d->front, q, &d->kick[q]);
 }
 
 static void be_kick(void *be, unsigned q)

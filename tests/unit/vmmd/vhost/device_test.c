@@ -303,6 +303,25 @@ static void reset_of_anothers_hung_back_end_cuts_it_off(void **state)
 	end(f);
 }
 
+static void anothers_successor_hears_a_doorbell(void **state)
+{
+	struct fixture *f = make_disk(false);
+	eventfd_t n = 0;
+
+	(void)state;
+	driver_ok(f);
+	play(f, FEATURES, 7);
+	assert_int_equal(f->v.set_kick, 0);
+	gone(f, 1, false);
+	up(f, 2);
+	play(f, FEATURES, 7);
+	assert_int_equal(f->d->front.state, VHOST_RUNNING);
+	assert_int_equal(f->v.set_kick, QUEUES);
+	assert_int_equal(eventfd_read(f->d->kick[0], &n), 0);
+	assert_int_equal(n, 1);
+	end(f);
+}
+
 static void doorbell_for_another_is_a_fresh_event(void **state)
 {
 	struct fixture *f = make_disk(false);
@@ -356,6 +375,7 @@ int main(void)
 		cmocka_unit_test(configuration_that_changes_reaches_the_guest),
 		cmocka_unit_test(hostile_requests_of_its_own_cost_the_back_end),
 		cmocka_unit_test(reset_of_anothers_hung_back_end_cuts_it_off),
+		cmocka_unit_test(anothers_successor_hears_a_doorbell),
 		cmocka_unit_test(doorbell_for_another_is_a_fresh_event),
 		cmocka_unit_test(doorbell_for_ours_is_a_message),
 	};

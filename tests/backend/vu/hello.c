@@ -84,6 +84,8 @@ static int agree_protocol(struct vu *v)
 int vu_hello(struct vu *v)
 {
 	uint64_t want = v->cfg.features != 0 ? v->cfg.features : FEATURES_KNOWN;
+
+	v->protocol = 0;
 	int r = must(vu_ask_u64(v, VHOST_USER_GET_FEATURES, &v->offered), "GET_FEATURES");
 
 	if (r == 0 && (v->offered & VHOST_USER_BIT(VHOST_USER_F_PROTOCOL_FEATURES)) != 0)

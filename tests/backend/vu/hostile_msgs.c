@@ -239,10 +239,21 @@ static bool ended_well(struct vu *v, const char *what)
 	return false;
 }
 
+/* One that runs alone waits for the next front end. */
+static bool serves_the_next(const struct vu_hostile *h, struct vu *v, const char *what)
+{
+	WANT(vu_connect(v) == 0, "%s: no other front end is let in", what);
+	WANT(vu_hello(v) == 0 && vu_start(v, true) == 0, "%s: the next front end", what);
+	WANT(h->good(v), "%s: the next front end is not served", what);
+	return true;
+}
+
 static bool serves_again(const struct vu_hostile *h, struct vu **at, const char *what)
 {
 	if (!ended_well(*at, what))
 		return false;
+	if ((*at)->cfg.mode == VU_ALONE && (*at)->ring[0] != NULL && vu_proc_alive(*at))
+		return serves_the_next(h, *at, what);
 	WANT(vu_free(*at), "%s: its end", what);
 	*at = vu_new(&h->cfg);
 	WANT(*at != NULL && h->good(*at), "%s: not served by another", what);

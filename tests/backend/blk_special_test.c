@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* cloister-blk in its less common lives: limits, buffers that direct I/O cannot take, file systems that cannot do all, processors. */
+/* cloister-blk in its less common lives: limits, buffers that direct I/O cannot take, file systems that cannot do
+ * all, processors. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ static bool warm(struct vu_disk *d)
 	return true;
 }
 
-/* --- limits -------------------------------------------------------------------------------------------------------- */
+/* --- limits --------------------------------------------------------------------------------------------------- */
 
 /* Four times what the bucket holds, so it has to be filled three times. */
 static bool takes_three_refills(struct vu_disk *d, unsigned n, uint32_t bytes, int64_t so_far)
@@ -98,7 +99,7 @@ static bool a_group_shares_one_limit(int arg)
 	return vu_disk_free(d[0]) && vu_disk_free(d[1]);
 }
 
-/* --- direct I/O ---------------------------------------------------------------------------------------------------- */
+/* --- direct I/O ----------------------------------------------------------------------------------------------- */
 
 static int transfer(struct vu_blk *b, uint32_t type, uint64_t sector, uint64_t gpa, uint32_t len)
 {
@@ -145,9 +146,10 @@ static bool odd_buffers_do_for_direct_io(int arg)
 	return vu_disk_free(d);
 }
 
-/* --- order --------------------------------------------------------------------------------------------------------- */
+/* --- order ---------------------------------------------------------------------------------------------------- */
 
-/* All at once to the same place: the driver gets them back in the order in which it gave them, and the last one stays. */
+/* All at once to the same place: the driver gets them back in the order in which it gave them, and the last one
+ * stays. */
 static bool writes_to_one_place_keep_their_order(int arg)
 {
 	struct vu_disk *d = vu_disk_new(&(struct vu_disk_opts){ .mode = arg & 7, .no_uring = (arg & SYNC) != 0,
@@ -175,7 +177,7 @@ static bool writes_to_one_place_keep_their_order(int arg)
 	return vu_disk_free(d);
 }
 
-/* --- what the file system can -------------------------------------------------------------------------------------- */
+/* --- what the file system can --------------------------------------------------------------------------------- */
 
 /* tmpfs can punch holes and has no other way to zero. */
 static bool zeroes_where_they_must_be_written(int arg)
@@ -214,7 +216,7 @@ static bool an_image_that_is_not_sparse_keeps_its_blocks(int arg)
 	return vu_disk_free(d);
 }
 
-/* --- what the parent asks for -------------------------------------------------------------------------------------- */
+/* --- what the parent asks for --------------------------------------------------------------------------------- */
 
 static bool ready_tells_the_format(int arg)
 {

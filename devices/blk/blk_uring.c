@@ -76,7 +76,8 @@ static int make_ring(struct io_uring *ring, const int *files, unsigned n_files, 
 /* --- operations ----------------------------------------------------------------------------------------------- */
 
 /* liburing's calls, made by its own code:
- * #syscalls blk_uring blk_alone: io_uring_enter
+ * #syscalls blk_uring: io_uring_enter(fd>=EVENTS)
+ * #syscalls blk_alone: io_uring_enter
  */
 static bool hand_over(struct blk_engine *g)
 {

@@ -216,6 +216,65 @@ static bool an_image_that_is_not_sparse_keeps_its_blocks(int arg)
 	return vu_disk_free(d);
 }
 
+/* A loop device over a file; its path, "" when there is none to be had. */
+static void loop_device(char *out, size_t cap, int *fd)
+{
+	char path[] = "/var/tmp/vuloopXXXXXX", command[256];
+
+	*out = '\0';
+	*fd = mkostemp(path, O_CLOEXEC);
+	if (*fd < 0 || ftruncate(*fd, 16 << 20) < 0)
+		return;
+	(void)snprintf(command, sizeof(command), "losetup -f --show %s 2>/dev/null", path);
+	FILE *f = popen(command, "re");
+	size_t n = f != NULL ? fread(out, 1, cap - 1, f) : 0;
+
+	out[n] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	if (f != NULL)
+		(void)pclose(f);
+	(void)unlink(path);
+}
+
+static bool on_device(int arg, const char *path, int backing)
+{
+	struct vu_disk *d = vu_disk_new(&(struct vu_disk_opts){ .mode = arg & 7, .no_uring = (arg & SYNC) != 0,
+								.direct = (arg & 16) != 0, .path = path });
+	struct stat before, after;
+
+	WANT(d != NULL, "no disk");
+	WANT(d->sectors == 16 << 11, "%llu sectors", (unsigned long long)d->sectors);
+	WANT(vu_disk_write(d, 0, 0, 128, 9) && vu_disk_check(d, 0, 0, 128, 9), "what is written");
+	WANT(vu_blk_do(&d->b[0], VIRTIO_BLK_T_FLUSH, 0, 0) == OK, "flush");
+	WANT(vu_blk_range(&d->b[0], VIRTIO_BLK_T_WRITE_ZEROES, 8, 16, 0) == OK, "zeroes");
+	WANT(vu_disk_check(d, 0, 0, 8, 9) && vu_disk_check(d, 0, 8, 16, 0) && vu_disk_check(d, 0, 24, 104, 9), "what is zero");
+	WANT(vu_blk_range(&d->b[0], VIRTIO_BLK_T_WRITE_ZEROES, 32, 16, 1) == OK, "zeroes, may unmap");
+	WANT(vu_disk_check(d, 0, 32, 16, 0), "what is zero then");
+	if ((d->v->acked & VHOST_USER_BIT(VIRTIO_BLK_F_DISCARD)) != 0) {
+		WANT(vu_blk_do(&d->b[0], VIRTIO_BLK_T_FLUSH, 0, 0) == OK && fstat(backing, &before) == 0, "flush");
+		WANT(vu_blk_range(&d->b[0], VIRTIO_BLK_T_DISCARD, 0, 128, 0) == OK, "discard");
+		WANT(fstat(backing, &after) == 0 && after.st_blocks < before.st_blocks, "nothing was given back");
+	}
+	WANT(vu_blk_do(&d->b[0], VIRTIO_BLK_T_IN, d->sectors, 512) == VIRTIO_BLK_S_IOERR, "behind the end");
+	return vu_disk_free(d);
+}
+
+static bool block_devices_are_disks(int arg)
+{
+	char path[64], command[128];
+	int backing;
+
+	loop_device(path, sizeof(path), &backing);
+	if (path[0] == '\0')
+		return vu_skip("no loop device is to be had");
+	bool good = on_device(arg, path, backing);
+
+	(void)snprintf(command, sizeof(command), "losetup -d %s", path);
+	WANT(system(command) == 0, "losetup -d");
+	(void)close(backing);
+	return good;
+}
+
 /* --- what the parent asks for --------------------------------------------------------------------------------- */
 
 static bool ready_tells_the_format(int arg)
@@ -293,6 +352,10 @@ static const struct vu_test tests[] = {
 	  .suffix = ", io_uring, O_DIRECT" },
 	TEST_ENGINES(zeroes_where_they_must_be_written),
 	TEST_ENGINES(an_image_that_is_not_sparse_keeps_its_blocks),
+	TEST_ENGINES(block_devices_are_disks),
+	{ .name = "block_devices_are_disks", .run = block_devices_are_disks, .arg = VU_PRESET | 16,
+	  .suffix = ", io_uring, O_DIRECT" },
+	TEST(block_devices_are_disks, VU_ALONE),
 	TEST(ready_tells_the_format, VU_PRESET),
 	TEST(queues_run_where_they_are_told, VU_PRESET),
 	TEST(processors_that_are_not_there_are_refused, VU_PRESET),

@@ -139,6 +139,73 @@ def descriptors_beside_a_create_are_closed():
     os.close(r)
 
 
+def node(name, wrapper, bdf, bar, kind):
+    """The two nodes of a virtio device, as they are written."""
+    return {name: '{"id":"%s","resources":[],"parent":"%s","children":[]}' % (name, wrapper),
+            wrapper: '{"id":"%s","resources":[{"PciBar":{"index":0,"base":%d,"size":524288,"type_":"%s","prefetchable":false}}],'
+                     '"children":["%s"],"pci_bdf":"%s"}' % (wrapper, bar, kind, name, bdf)}
+
+
+def example_tree():
+    tree = {name: '{"id":"%s","resources":[],"children":[]}' % name for name in ("__ioapic", "__serial")}
+    tree.update(node("__console", "_virtio-pci-__console", "0000:00:01.0", 70368735789056, "Mmio64"))
+    tree.update(node("_disk0", "_virtio-pci-_disk0", "0000:00:02.0", 3891789824, "Mmio32"))
+    tree.update(node("_net1", "_virtio-pci-_net1", "0000:00:03.0", 70368727400448, "Mmio64"))
+    tree.update(node("__rng", "_virtio-pci-__rng", "0000:00:04.0", 70368719011840, "Mmio64"))
+    return tree
+
+
+def pieces(text):
+    """A JSON object's members as they are written, by name."""
+    return {name: json.dumps(value, separators=(",", ":")) for name, value in json.loads(text).items()}
+
+
+@tap.test
+def example_of_the_api_document_comes_out_as_printed_there():
+    kernel = tap.program("tests/guest/spin.bin")
+    if not os.path.exists(kernel) or not os.access("/dev/kvm", os.R_OK | os.W_OK) or os.geteuid() != 0:
+        tap.skip("needs root, /dev/kvm and the guest payloads")
+    v = vmm.Vmm().wait_up()
+    path, tap_name = os.path.join(v.dir, "root.img"), "clex%d" % (v.pid % 1000000)
+    with open(path, "wb") as f:
+        f.truncate(1 << 20)
+    with v.conn(20) as c:
+        tap.eq(c.call("PUT", "vm.create", '{"payload":{"kernel":"%s","cmdline":"console=hvc0 root=/dev/vda1"},"disks":[{"path":"%s"}],'
+                                          '"net":[{"tap":"%s"}]}' % (kernel, path, tap_name)).raw, NO_CONTENT)
+        tap.eq(c.call("PUT", "vm.boot").raw, NO_CONTENT)
+        body = c.call("GET", "vm.info").body.decode()
+        mac = json.loads(body)["config"]["net"][0]["mac"]
+        head, tree = body.split(',"device_tree":')
+        tap.eq(head, '{"config":{"cpus":{"boot_vcpus":1,"max_vcpus":1,"kvm_hyperv":false,"max_phys_bits":46,"features":{"amx":false},'
+               '"nested":true,"core_scheduling":"Vm","profile":"Host"},"memory":{"size":536870912,"mergeable":false,'
+               '"hotplug_method":"Acpi","shared":false,"hugepages":false,"prefault":false,"reserve":false,"thp":true},'
+               '"payload":{"kernel":"%s","cmdline":"console=hvc0 root=/dev/vda1"},"disks":[{"id":"_disk0","pci_segment":0,"path":"%s",'
+               '"readonly":false,"direct":false,"num_queues":1,"queue_size":128,"vhost_user":false,"disable_io_uring":false,'
+               '"disable_aio":false,"backing_files":false,"sparse":true,"image_type":"Raw","lock_granularity":"ByteRange"}],'
+               '"net":[{"id":"_net1","pci_segment":0,"tap":"%s","mac":"%s","num_queues":2,"queue_size":256,"vhost_user":false,'
+               '"vhost_mode":"Client","offload_tso":true,"offload_ufo":true,"offload_csum":true}],'
+               '"rng":{"pci_segment":0,"src":"/dev/urandom"},"serial":{"mode":"Null"},"console":{"mode":"Tty","pci_segment":0},'
+               '"debug_console":{"mode":"Off","iobase":233},"pvpanic":false,"iommu":false,"watchdog":false,"landlock_enable":false},'
+               '"state":"Running","memory_actual_size":536870912' % (kernel, path, tap_name, mac))
+        tap.ok(mac.startswith("2e:"), mac)
+        tap.eq(pieces(tree[:-1]), example_tree())
+        idle = {"_disk0": {"%s_%s" % (way, what): 0 for way in ("read", "write") for what in ("bytes", "ops")},
+                "_net1": {name: 0 for name in ("rx_bytes", "rx_frames", "tx_bytes", "tx_frames")}}
+        for way in ("read", "write"):
+            idle["_disk0"].update({"%s_latency_%s" % (way, of): 2**64 - 1 for of in ("min", "max")})
+            idle["_disk0"]["%s_latency_avg" % way] = 1844674407370955
+        counters = c.call("GET", "vm.counters").json()
+        tap.eq(sorted(counters), sorted(idle))
+        tap.eq(counters["_disk0"], idle["_disk0"])
+        tap.eq(sorted(counters["_net1"]), sorted(idle["_net1"]), "a host may have sent something")
+        tap.eq(c.call("PUT", "vm.shutdown").raw, NO_CONTENT)
+        tap.eq(c.call("PUT", "vm.boot").raw, NO_CONTENT)
+        net = c.call("GET", "vm.info").json()["config"]["net"][0]
+        tap.eq((net["id"], net["mac"]), ("_net1", mac), "kept")
+        tap.eq(c.call("PUT", "vm.delete").raw, NO_CONTENT)
+    v.kill()
+
+
 # --- refused at the create ---
 
 

@@ -52,6 +52,8 @@ static void give_up(struct dev *d)
 {
 	struct err e;
 
+	if (d->foreign.on_listen != NULL)
+		(void)event_del(d->foreign.on_listen);
 	if (d->foreign.listen >= 0)
 		(void)err_set(&e, -ETIMEDOUT, "nobody has connected to \"%s\" for %d s", d->foreign.path, GIVE_UP_MS / 1000);
 	else

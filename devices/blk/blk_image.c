@@ -60,7 +60,9 @@ static int examine_device(struct blk_image *img, struct err *e)
 
 /* --- files ---------------------------------------------------------------------------------------------------- */
 
-/* Kernels (6.1 on) and file systems that say how. */
+/* Kernels (6.1 on) and file systems that say how.
+ * #syscalls monitor: statx -- of a child before its own filter
+ */
 static bool ask_alignment(struct blk_image *img)
 {
 	struct statx stx;
@@ -73,7 +75,9 @@ static bool ask_alignment(struct blk_image *img)
 	return true;
 }
 
-/* The others: what read takes. The bytes are not looked at. */
+/* The others: what read takes. The bytes are not looked at.
+ * #syscalls monitor: pread64 -- of a child before its own filter
+ */
 static bool try_alignment(struct blk_image *img)
 {
 	void *buf = NULL;
@@ -90,6 +94,7 @@ static bool try_alignment(struct blk_image *img)
 	return found;
 }
 
+/* #syscalls monitor: fallocate -- of a child before its own filter */
 static int examine_file(struct blk_image *img, const struct stat *st, struct err *e)
 {
 	struct blk_shape *s = &img->shape;

@@ -11,8 +11,8 @@
  * So after a death: when the ring's used.idx is ahead of used_idx, as many heads from last_batch_head on were published
  * and are done; whatever still has inflight set is to be done again, in the order of its counters.
  *
- * The region may have been written by a process that was taken over, so nothing in it is believed: every index is checked, every
- * walk is bounded.
+ * The region may have been written by a process that was taken over, so nothing in it is believed: every index is
+ * checked, every walk is bounded.
  */
 #ifndef DEVICES_COMMON_INFLIGHT_H
 #define DEVICES_COMMON_INFLIGHT_H
@@ -36,8 +36,8 @@ struct inflight {
 int inflight_attach(struct inflight *f, void *map, uint64_t bytes, uint32_t queue_size, unsigned index, uint16_t num)
 	__must_check;
 
-/* Before the first pop. @ring_used is used.idx as the ring has it. Fills @heads (room for num) with what is to be done again, oldest
- * first; returns how many. A part that is fresh, or makes no sense for this ring, starts empty. */
+/* Before the first pop. @ring_used is used.idx as the ring has it. Fills @heads (room for num) with what is to be
+ * done again, oldest first; returns how many. A part that is fresh, or makes no sense for this ring, starts empty. */
 uint16_t inflight_recover(struct inflight *f, uint64_t features, uint16_t ring_used, uint16_t *heads);
 
 void inflight_popped(struct inflight *f, uint16_t head);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Token buckets for bytes and requests. Pure: the caller brings the time. The state is plain data without pointers, so that
- * it can lie in a page shared by the disks of a group; then ratelimit_shared_*() lock it (robustly: a helper may die holding it).
+ * it can lie in a page shared by the disks of a group; then ratelimit_shared_*() lock it (robustly: a helper may die
+ * holding it).
  *
  * A bucket starts full plus a one-time burst that is used first and never refilled; it refills continuously, size tokens per
- * refill time, up to its size. A request that does not fit the budget but is not larger than the size is refused and the limiter is
- * blocked for 100 ms. One that is larger than the size (and the budget) goes through at once, empties the bucket and blocks for as long as
- * the missing tokens take. While blocked, nothing of the limiter can be consumed. When the bytes are refused, the request's token
- * is given back.
+ * refill time, up to its size. A request that does not fit the budget but is not larger than the size is refused and
+ * the limiter is blocked for 100 ms. One that is larger than the size (and the budget) goes through at once, empties
+ * the bucket and blocks for as long as the missing tokens take. While blocked, nothing of the limiter can be
+ * consumed. When the bytes are refused, the request's token is given back.
  */
 #ifndef DEVICES_COMMON_RATELIMIT_H
 #define DEVICES_COMMON_RATELIMIT_H

@@ -9,6 +9,8 @@
  * The keeper is a second process that waits for the end of this one, however it comes, and removes the socket's name: this
  * process cannot any more.
  */
+#include "devices/common/vdevice_alone.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,7 +30,6 @@
 #include "common/log.h"
 #include "common/str.h"
 #include "devices/common/helper.h"
-#include "devices/common/vdevice_alone.h"
 #include "devices/common/vdevice_internal.h"
 #include "proto/version.h"
 
@@ -43,7 +44,7 @@ struct alone {
 	struct jail_limits lim;
 };
 
-/* --- texts ------------------------------------------------------------------------------------------------------------------ */
+/* --- texts ------------------------------------------------------------------------------------------------------ */
 
 static void log_to_stderr(void *arg, const struct log_rec *rec)
 {
@@ -64,7 +65,7 @@ static void say_error(const struct vdevice_ops *ops, const struct err *e)
 	(void)fprintf(stderr, "cloister-%s: %s\n", ops->name, text);
 }
 
-/* --- the socket --------------------------------------------------------------------------------------------------------------- */
+/* --- the socket ------------------------------------------------------------------------------------------------- */
 
 /* @held keeps the socket's inode number from being given to a successor's. */
 static bool is_ours(const char *path, int held)
@@ -207,7 +208,7 @@ static int open_socket(struct alone *a, struct err *e)
 	return r;
 }
 
-/* --- front ends ------------------------------------------------------------------------------------------------------------------ */
+/* --- front ends ------------------------------------------------------------------------------------------------- */
 
 static struct alone *of(struct vdevice *vd)
 {
@@ -284,7 +285,7 @@ static int watch(struct alone *a, struct err *e)
 	return 0;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------------------------- */
 
 static int wake_fd(int *fd, struct err *e)
 {

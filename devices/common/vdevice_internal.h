@@ -88,7 +88,7 @@ struct vdevice {
 	struct err init_err;
 };
 
-/* --- vdevice_queue.c ---------------------------------------------------------------------------------------------------- */
+/* --- vdevice_queue.c -------------------------------------------------------------------------------------------- */
 
 /* Storage for queues, events, threads: n_queues and queue_size are set. Makes the loops of all threads. */
 int vdevice_queues_init(struct vdevice *vd, struct err *e) __must_check;
@@ -100,7 +100,7 @@ extern const struct vu_ops vdevice_vu_ops;
 /* Wake the main thread to look at what came to rest. Any thread. */
 void vdevice_notify_main(struct vdevice *vd);
 
-/* --- vdevice_conn.c: the connection to the front end --------------------------------------------------------------------- */
+/* --- vdevice_conn.c: the connection to the front end ------------------------------------------------------------ */
 
 /* Events for the socket and for what comes to rest. Main thread, before the lock-down. */
 int vdevice_conn_init(struct vdevice *vd, struct err *e) __must_check;
@@ -108,7 +108,7 @@ int vdevice_conn_init(struct vdevice *vd, struct err *e) __must_check;
 int vdevice_conn_open(struct vdevice *vd, int fd) __must_check;
 void vdevice_conn_close(struct vdevice *vd);
 
-/* --- the two lives -------------------------------------------------------------------------------------------------------- */
+/* --- the two lives ---------------------------------------------------------------------------------------------- */
 
 int vdevice_jailed_main(struct vdevice *vd, int argc, char **argv);
 int vdevice_alone_main(struct vdevice *vd, int argc, char **argv);

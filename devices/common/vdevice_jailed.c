@@ -66,7 +66,7 @@ static struct jailed *of(struct vdevice *vd)
 	return &one;
 }
 
-/* --- moving descriptors ------------------------------------------------------------------------------------------------------ */
+/* --- moving descriptors ----------------------------------------------------------------------------------------- */
 
 /* Out of the way of the fixed numbers.
  * #syscalls monitor: fcntl(F_DUPFD_CLOEXEC) close_range dup3 -- of a child before its own filter
@@ -127,7 +127,7 @@ int vdevice_take_fd(struct vdevice *vd, struct chan_msg *m, unsigned i, unsigned
 	return vdevice_own_fd(vd, &m->fds[i], number, e);
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------------------------ */
+/* --- messages --------------------------------------------------------------------------------------------------- */
 
 /* A parent that reads none of its answers is no parent. */
 static int answer(struct jailed *j, enum msg_type type, uint32_t id, const struct desc *d, const void *obj, struct err *e)
@@ -287,7 +287,7 @@ static int handle_config(void *ctx, const void *msg, struct chan_msg *m, struct 
 	return 0;
 }
 
-/* --- lock-down ------------------------------------------------------------------------------------------------------------------- */
+/* --- lock-down -------------------------------------------------------------------------------------------------- */
 
 /* Numbers from 8 up to the first event that nothing of the device's own fills. */
 static int fill_holes(unsigned first_event, struct err *e)

@@ -3,9 +3,9 @@
  * Queues and the threads that serve them.
  *
  * The main thread decides (vu_rings.c), the queue's thread acts: bits in dqueue.asked, and a write to an eventfd that the
- * thread sleeps on. In the jailed life that is the queue's own kick, which is there for good; alone, the thread has one of its own.
- * When the queue is idle the thread says so in dqueue.state and wakes the main thread. A queue that the main thread
- * serves itself needs none of that: the same functions are called directly.
+ * thread sleeps on. In the jailed life that is the queue's own kick, which is there for good; alone, the thread has
+ * one of its own. When the queue is idle the thread says so in dqueue.state and wakes the main thread. A queue that
+ * the main thread serves itself needs none of that: the same functions are called directly.
  *
  * A wake-up costs poll, the read of the kick, the device's own calls, and one write for the interrupt.
  */
@@ -48,7 +48,7 @@ static void write_event(int fd)
 	(void)!write(fd, &one, sizeof(one)); /* full is as good as written */
 }
 
-/* --- polling instead of sleeping ------------------------------------------------------------------------------------------ */
+/* --- polling instead of sleeping -------------------------------------------------------------------------------- */
 
 /* How long it took until something came: the average decides whether polling is worth it. */
 static void note_wait(struct dqueue *q, uint64_t now)
@@ -75,8 +75,8 @@ static bool look_around(struct dqueue *q)
 	return false;
 }
 
-/* True when something came while the thread looked; false: sleep. Kicks are off meanwhile. No look at the clock stands between
- * seeing it and serving it: the last one, a few microseconds old, does for the average. */
+/* True when something came while the thread looked; false: sleep. Kicks are off meanwhile. No look at the clock
+ * stands between seeing it and serving it: the last one, a few microseconds old, does for the average. */
 static bool poll_queue(struct dqueue *q, uint64_t *now)
 {
 	if (q->poll_ns == 0)
@@ -95,7 +95,7 @@ static bool poll_queue(struct dqueue *q, uint64_t *now)
 	return false;
 }
 
-/* --- serving -------------------------------------------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------------------------------------- */
 
 /* A guest can do it again and again: a line a second. */
 static void log_fault(struct dqueue *q, const char *why)
@@ -210,7 +210,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	serve(arg);
 }
 
-/* --- starting and stopping ------------------------------------------------------------------------------------------------- */
+/* --- starting and stopping -------------------------------------------------------------------------------------- */
 
 static void on_kick(evutil_socket_t fd, short what, void *arg);
 
@@ -335,7 +335,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- for the server ----------------------------------------------------------------------------------------------------------- */
+/* --- for the server --------------------------------------------------------------------------------------------- */
 
 static void vu_start(void *arg, unsigned i, const struct vq_setup *s)
 {
@@ -464,7 +464,7 @@ const struct vu_ops vdevice_vu_ops = {
 	.reset = vu_reset,
 };
 
-/* --- making ---------------------------------------------------------------------------------------------------------------------- */
+/* --- making ----------------------------------------------------------------------------------------------------- */
 
 static unsigned worker_of(const struct vdevice *vd, unsigned q)
 {
@@ -539,7 +539,7 @@ void vdevice_set_polling(struct vdevice *vd, unsigned q, uint32_t us)
 	vd->queues[q].poll_ns = us < 1000 ? us * 1000 : 1000000;
 }
 
-/* --- threads --------------------------------------------------------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------------------------------------- */
 
 /* The device's own preparations for each queue of this thread. */
 static int prepare(struct worker *w, struct err *e)

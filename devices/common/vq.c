@@ -64,7 +64,7 @@ const char *vq_fault(const struct vq *vq)
 	return vq->fault != NULL ? vq->fault : "no fault";
 }
 
-/* --- start and stop --------------------------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------------------------- */
 
 /* One part of the ring: aligned, all of it in one piece of guest memory. */
 static int map_part(const struct gmem *gm, const char *what, uint64_t gpa, uint64_t bytes, uint64_t align, uint8_t **out,
@@ -155,7 +155,7 @@ uint16_t vq_stop(struct vq *vq)
 	return vq->next_avail;
 }
 
-/* --- popping ------------------------------------------------------------------------------------------------------------ */
+/* --- popping ---------------------------------------------------------------------------------------------------- */
 
 /* How far the driver is. 0 nothing new, > 0 entries, -EBADMSG. */
 static int look(struct vq *vq)

@@ -34,14 +34,14 @@ struct vq_chain {
 int vq_pop(struct vq *vq, struct vq_chain *out, struct iovec *iov, unsigned max) __must_check;
 /* Take back the last vq_pop(): it was not begun, and comes again. Not after another pop or push. */
 void vq_unpop(struct vq *vq, const struct vq_chain *c);
-/* Done with @head; @written bytes of its device-writable part were written (virtio v1.2 2.7.8.2). Out of order is fine. The driver
- * sees it at vq_flush() at the latest. */
+/* Done with @head; @written bytes of its device-writable part were written (virtio v1.2 2.7.8.2). Out of order is
+ * fine. The driver sees it at vq_flush() at the latest. */
 void vq_push(struct vq *vq, uint16_t head, uint32_t written);
 /* Publish what was pushed, interrupt the driver if it wants that. Once per batch. */
 void vq_flush(struct vq *vq);
 
-/* Copies between a chain and private memory, @off counts from the start of the readable or writable part. Returns 0, or -ERANGE
- * when it is not all inside. Writing marks pages in the dirty log. */
+/* Copies between a chain and private memory, @off counts from the start of the readable or writable part. Returns 0,
+ * or -ERANGE when it is not all inside. Writing marks pages in the dirty log. */
 int vq_chain_read(const struct vq_chain *c, uint32_t off, void *dst, uint32_t len) __must_check;
 int vq_chain_write(struct vq *vq, const struct vq_chain *c, uint32_t off, const void *src, uint32_t len) __must_check;
 /* iovecs of [@off, @off + @len) of the readable (or, @in, writable) part. Returns how many, -ERANGE, -E2BIG. */
@@ -49,8 +49,8 @@ int vq_chain_iov(const struct vq_chain *c, bool in, uint32_t off, uint32_t len, 
 /* A system call has written [@off, @off + @len) of the writable part: mark pages in the dirty log (if it is on). */
 void vq_chain_dirty(struct vq *vq, const struct vq_chain *c, uint32_t off, uint32_t len);
 
-/* Ask the driver for kicks (@on) or not to send any. After turning them on, look again: 1 when something came meanwhile (kicks are then
- * still on), 0: sleep. */
+/* Ask the driver for kicks (@on) or not to send any. After turning them on, look again: 1 when something came
+ * meanwhile (kicks are then still on), 0: sleep. */
 int vq_want_kicks(struct vq *vq, bool on);
 /* Chains that wait to be popped, at most the queue size; for adaptive polling and for net. -EBADMSG: index out of range. */
 int vq_pending(struct vq *vq);
@@ -62,8 +62,8 @@ unsigned vq_index(const struct vq *vq);
 uint16_t vq_size(const struct vq *vq);
 bool vq_is_started(const struct vq *vq);
 uint16_t vq_in_flight(const struct vq *vq);
-/* The index of the used entry that the next push fills, and how many of the next chains were in flight in a predecessor and are popped
- * again, in order. For a device that serves in order and keeps account of it. */
+/* The index of the used entry that the next push fills, and how many of the next chains were in flight in a
+ * predecessor and are popped again, in order. For a device that serves in order and keeps account of it. */
 uint16_t vq_used_index(const struct vq *vq);
 uint16_t vq_resubmitted(const struct vq *vq);
 /* Features that the driver accepted. */

@@ -66,8 +66,8 @@ struct vq {
 int vq_init(struct vq *vq, unsigned index, uint16_t size_max, struct stats_page *stats) __must_check;
 void vq_fini(struct vq *vq);
 
-/* Check the ring and begin. 0 or -EBADMSG: what the guest gave as a ring is none; nothing is popped then, and vq_stop() gives the
- * base as it was. Queue thread. */
+/* Check the ring and begin. 0 or -EBADMSG: what the guest gave as a ring is none; nothing is popped then, and
+ * vq_stop() gives the base as it was. Queue thread. */
 int vq_start(struct vq *vq, const struct vq_setup *s, struct err *e) __must_check;
 /* Publishes what was pushed. Returns the base for a later start. Queue thread. */
 uint16_t vq_stop(struct vq *vq);
@@ -76,7 +76,7 @@ void vq_signal(struct vq *vq);
 /* Refuse to pop from now on. */
 void vq_break(struct vq *vq, const char *why);
 
-/* --- ring words: the only live things. Aligned, so that each is one access ------------------------------------------------ */
+/* --- ring words: the only live things. Aligned, so that each is one access -------------------------------------- */
 
 static inline uint16_t ring_ld16(const uint8_t *p)
 {

@@ -4,9 +4,9 @@
  * (with which it names rings) and a place in a file.
  *
  * Preset: one file was mapped before the lock-down; regions are ranges of that mapping. Alone: each comes with a file,
- * which is mapped here. Only regular files (memfd, hugetlbfs, tmpfs, disk) that are long enough; one that is not sealed could
- * shrink later, and touching what is gone would end this process (SIGBUS). That harms nobody but the front end that did it:
- * in its life alone, a process serves one front end at a time and holds nothing of another.
+ * which is mapped here. Only regular files (memfd, hugetlbfs, tmpfs, disk) that are long enough; one that is not
+ * sealed could shrink later, and touching what is gone would end this process (SIGBUS). That harms nobody but the
+ * front end that did it: in its life alone, a process serves one front end at a time and holds nothing of another.
  */
 #ifndef DEVICES_COMMON_VU_MEM_H
 #define DEVICES_COMMON_VU_MEM_H
@@ -36,9 +36,10 @@ struct vu_mem {
 	struct gmem gm; /* of all slots; [const] while a queue runs */
 };
 
-/* Replace all regions. No queue runs. Preset: no descriptors; else one for each, which stay the caller's. On failure there is
- * no memory at all. */
-int vu_mem_set(struct vu_mem *m, const struct vhost_user_mem_region *r, unsigned n, const int *fds, struct err *e) __must_check;
+/* Replace all regions. No queue runs. Preset: no descriptors; else one for each, which stay the caller's. On failure
+ * there is no memory at all. */
+int vu_mem_set(struct vu_mem *m, const struct vhost_user_mem_region *r, unsigned n, const int *fds,
+	       struct err *e) __must_check;
 /* One more, one less; on failure nothing has changed. */
 int vu_mem_add(struct vu_mem *m, const struct vhost_user_mem_region *r, int fd, struct err *e) __must_check;
 int vu_mem_remove(struct vu_mem *m, const struct vhost_user_mem_region *r, struct err *e) __must_check;

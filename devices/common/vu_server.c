@@ -36,7 +36,7 @@ struct request {
 	int (*handle)(struct vu_server *s, struct err *e);
 };
 
-/* --- the payload ---------------------------------------------------------------------------------------------------------- */
+/* --- the payload ------------------------------------------------------------------------------------------------ */
 
 static uint64_t payload_u64(const struct vu_server *s)
 {
@@ -62,12 +62,7 @@ static unsigned payload_ring(const struct vu_server *s)
 	return v & VHOST_USER_VRING_IDX_MASK;
 }
 
-static int reply_u64(struct vu_server *s, uint64_t v)
-{
-	return vu_wire_reply(s, &v, sizeof(v), -1);
-}
-
-/* --- features --------------------------------------------------------------------------------------------------------------- */
+/* --- features --------------------------------------------------------------------------------------------------- */
 
 static uint64_t offered(const struct vu_server *s)
 {
@@ -97,7 +92,7 @@ static bool has_protocol(const struct vu_server *s, unsigned bit)
 static int get_features(struct vu_server *s, struct err *e)
 {
 	(void)e;
-	return reply_u64(s, offered(s));
+	return vu_wire_reply_u64(s, offered(s));
 }
 
 /* Only the log may be switched while rings run. */
@@ -126,7 +121,7 @@ static int set_features(struct vu_server *s, struct err *e)
 static int get_protocol(struct vu_server *s, struct err *e)
 {
 	(void)e;
-	return reply_u64(s, offered_protocol(s));
+	return vu_wire_reply_u64(s, offered_protocol(s));
 }
 
 static int set_protocol(struct vu_server *s, struct err *e)
@@ -142,7 +137,7 @@ static int set_protocol(struct vu_server *s, struct err *e)
 static int get_queue_num(struct vu_server *s, struct err *e)
 {
 	(void)e;
-	return reply_u64(s, s->n_queues);
+	return vu_wire_reply_u64(s, s->n_queues);
 }
 
 static int nothing(struct vu_server *s, struct err *e)
@@ -152,175 +147,19 @@ static int nothing(struct vu_server *s, struct err *e)
 	return 0;
 }
 
-/* --- memory ----------------------------------------------------------------------------------------------------------------- */
-
 static enum rest rest_all(const struct vu_server *s)
 {
 	(void)s;
 	return REST_ALL;
 }
 
-static int set_mem_table(struct vu_server *s, struct err *e)
-{
-	struct vhost_user_mem_table t = { 0 };
-
-	memcpy(&t, s->payload, s->head.size);
-	if (t.n > VHOST_USER_MEM_REGIONS_MAX || s->head.size != 8 + t.n * sizeof(t.region[0]))
-		return err_set(e, -EPROTO, "a table of %u regions in %u bytes", t.n, s->head.size);
-	if (!s->preset && s->n_fds != t.n)
-		return err_set(e, -EPROTO, "%u descriptors for %u regions", s->n_fds, t.n);
-	return vu_mem_set(&s->mem, t.region, t.n, s->preset ? NULL : s->fds, e);
-}
-
-static struct vhost_user_single_region payload_region(const struct vu_server *s)
-{
-	struct vhost_user_single_region r;
-
-	memcpy(&r, s->payload, sizeof(r));
-	return r;
-}
-
-static int add_mem_reg(struct vu_server *s, struct err *e)
-{
-	struct vhost_user_single_region r = payload_region(s);
-
-	return vu_mem_add(&s->mem, &r.region, s->n_fds > 0 ? s->fds[0] : -1, e);
-}
-
-static int rem_mem_reg(struct vu_server *s, struct err *e)
-{
-	struct vhost_user_single_region r = payload_region(s);
-
-	return vu_mem_remove(&s->mem, &r.region, e);
-}
-
 static int get_max_mem_slots(struct vu_server *s, struct err *e)
 {
 	(void)e;
-	return reply_u64(s, VU_SLOTS_MAX);
+	return vu_wire_reply_u64(s, VU_SLOTS_MAX);
 }
 
-static void shared_clear(struct vu_shared *m)
-{
-	if (m->map != NULL)
-		(void)munmap(m->map, (size_t)m->map_bytes);
-	*m = (struct vu_shared){ 0 };
-}
-
-static int shared_map(struct vu_shared *m, int fd, uint64_t off, uint64_t bytes, struct err *e)
-{
-	struct vu_shared new = { .bytes = bytes };
-
-	new.at = vu_mem_map_file(fd, off, bytes, &new.map, &new.map_bytes, e);
-	if (new.at == NULL)
-		return -EINVAL;
-	shared_clear(m);
-	*m = new;
-	return 0;
-}
-
-/* Answered always: that is how a front end knows that no write goes unlogged any more. */
-static int set_log_base(struct vu_server *s, struct err *e)
-{
-	struct vhost_user_log l;
-	int r = 0;
-
-	memcpy(&l, s->payload, sizeof(l));
-	if (!s->preset)
-		r = shared_map(&s->log_map, s->fds[0], l.offset, l.size, e);
-	else if (l.size > s->log_map.bytes || l.offset > s->log_map.bytes - l.size)
-		r = err_set(e, -ERANGE, "a log of %llu bytes", (unsigned long long)l.size);
-	if (r < 0)
-		return r;
-	s->log.map = s->log_map.at + (s->preset ? l.offset : 0);
-	s->log.bytes = l.size;
-	return reply_u64(s, 0);
-}
-
-/* --- in-flight region ------------------------------------------------------------------------------------------------------ */
-
-static int payload_inflight(const struct vu_server *s, struct vhost_user_inflight *i, struct err *e)
-{
-	memset(i, 0, sizeof(*i));
-	memcpy(i, s->payload, VHOST_USER_INFLIGHT_BYTES);
-	if (i->num_queues == 0 || i->num_queues > s->n_queues || i->queue_size == 0 || i->queue_size > s->queue_size)
-		return err_set(e, -EINVAL, "an in-flight region for %u queues of %u", i->num_queues, i->queue_size);
-	return 0;
-}
-
-/* #syscalls blk_alone net_alone rng_alone vconsole_alone: memfd_create ftruncate fcntl(F_ADD_SEALS) */
-static int make_inflight(uint64_t bytes, struct err *e)
-{
-	int fd = memfd_create("inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
-		int r = err_sys(e, -errno, "in-flight region");
-
-		fd_closep(&fd);
-		return r;
-	}
-	return fd;
-}
-
-static int reply_inflight(struct vu_server *s, const struct vhost_user_inflight *i, int fd)
-{
-	return vu_wire_reply(s, i, s->head.size, fd);
-}
-
-/* A fresh region: preset, ours is emptied; else one is made, and the front end keeps its descriptor. */
-static int get_inflight_fd(struct vu_server *s, struct err *e)
-{
-	struct vhost_user_inflight i;
-	int r = payload_inflight(s, &i, e);
-
-	if (r < 0)
-		return r;
-	i.mmap_size = vhost_user_inflight_bytes(i.num_queues, i.queue_size);
-	i.mmap_offset = 0;
-	if (s->preset) {
-		if (i.mmap_size > s->inflight.bytes)
-			return err_set(e, -ERANGE, "an in-flight region of %llu bytes", (unsigned long long)i.mmap_size);
-		memset(s->inflight.at, 0, (size_t)s->inflight.bytes);
-	} else {
-		_cleanup_(fd_closep) int fd = make_inflight(i.mmap_size, e);
-
-		if (fd < 0)
-			return fd;
-		r = shared_map(&s->inflight, fd, 0, i.mmap_size, e);
-		if (r < 0)
-			return r;
-		fd_closep(&s->inflight_fd);
-		s->inflight_fd = fd_take(&fd);
-	}
-	s->has_inflight = true;
-	s->inflight_queue_size = i.queue_size;
-	return reply_inflight(s, &i, s->preset ? -1 : s->inflight_fd);
-}
-
-static int set_inflight_fd(struct vu_server *s, struct err *e)
-{
-	struct vhost_user_inflight i;
-	int r = payload_inflight(s, &i, e);
-
-	if (r < 0)
-		return r;
-	uint64_t need = vhost_user_inflight_bytes(i.num_queues, i.queue_size);
-	if (s->preset) {
-		if (need > s->inflight.bytes)
-			return err_set(e, -ERANGE, "an in-flight region of %llu bytes", (unsigned long long)need);
-	} else {
-		if (i.mmap_size < need || i.mmap_offset % 64 != 0)
-			return err_set(e, -ERANGE, "an in-flight region of %llu bytes", (unsigned long long)i.mmap_size);
-		r = shared_map(&s->inflight, s->fds[0], i.mmap_offset, i.mmap_size, e);
-		if (r < 0)
-			return r;
-	}
-	s->has_inflight = true;
-	s->inflight_queue_size = i.queue_size;
-	return 0;
-}
-
-/* --- rings ------------------------------------------------------------------------------------------------------------------ */
+/* --- rings ------------------------------------------------------------------------------------------------------ */
 
 static enum rest rest_ring(const struct vu_server *s)
 {
@@ -460,7 +299,7 @@ static int vring_kick(struct vu_server *s, struct err *e)
 	return 0;
 }
 
-/* --- configuration space ------------------------------------------------------------------------------------------------------ */
+/* --- configuration space ---------------------------------------------------------------------------------------- */
 
 static struct vhost_user_config payload_config(const struct vu_server *s)
 {
@@ -506,7 +345,7 @@ static int set_backend_req_fd(struct vu_server *s, struct err *e)
 	return 0;
 }
 
-/* --- status and reset ---------------------------------------------------------------------------------------------------------- */
+/* --- status and reset ------------------------------------------------------------------------------------------- */
 
 static void reset(struct vu_server *s)
 {
@@ -545,10 +384,10 @@ static int set_status(struct vu_server *s, struct err *e)
 static int get_status(struct vu_server *s, struct err *e)
 {
 	(void)e;
-	return reply_u64(s, s->status | (s->needs_reset ? STATUS_NEEDS_RESET : 0u));
+	return vu_wire_reply_u64(s, s->status | (s->needs_reset ? STATUS_NEEDS_RESET : 0u));
 }
 
-/* --- the table ------------------------------------------------------------------------------------------------------------------ */
+/* --- the table -------------------------------------------------------------------------------------------------- */
 
 static const struct request requests[VHOST_USER_REQUEST_END] = {
 	[VHOST_USER_GET_FEATURES] = { 0, 0, 0, 0, false, true, NULL, get_features },
@@ -556,8 +395,8 @@ static const struct request requests[VHOST_USER_REQUEST_END] = {
 	[VHOST_USER_SET_OWNER] = { 0, 0, 0, 0, false, false, NULL, nothing },
 	[VHOST_USER_RESET_OWNER] = { 0, 0, 0, 0, false, false, rest_all, reset_device },
 	[VHOST_USER_SET_MEM_TABLE] = { 8, sizeof(struct vhost_user_mem_table), 0, VU_FDS_MAX, false, false, rest_all,
-				       set_mem_table },
-	[VHOST_USER_SET_LOG_BASE] = { 16, 16, 1, 1, false, true, rest_all, set_log_base },
+				       vu_set_mem_table },
+	[VHOST_USER_SET_LOG_BASE] = { 16, 16, 1, 1, false, true, rest_all, vu_set_log_base },
 	[VHOST_USER_SET_LOG_FD] = { 0, U64, 0, 1, false, false, NULL, nothing },
 	[VHOST_USER_SET_VRING_NUM] = { STATE, STATE, 0, 0, true, false, NULL, set_vring_num },
 	[VHOST_USER_SET_VRING_ADDR] = { 40, 40, 0, 0, true, false, NULL, set_vring_addr },
@@ -574,14 +413,14 @@ static const struct request requests[VHOST_USER_REQUEST_END] = {
 	[VHOST_USER_GET_CONFIG] = { CONFIG_HEAD, CONFIG_HEAD + VHOST_USER_CONFIG_MAX, 0, 0, false, true, NULL, get_config },
 	[VHOST_USER_SET_CONFIG] = { CONFIG_HEAD, CONFIG_HEAD + VHOST_USER_CONFIG_MAX, 0, 0, false, false, NULL, set_config },
 	[VHOST_USER_GET_INFLIGHT_FD] = { VHOST_USER_INFLIGHT_BYTES, INFLIGHT_PADDED, 0, 0, false, true, rest_all,
-					 get_inflight_fd },
+					 vu_get_inflight_fd },
 	[VHOST_USER_SET_INFLIGHT_FD] = { VHOST_USER_INFLIGHT_BYTES, INFLIGHT_PADDED, 1, 1, false, false, rest_all,
-					 set_inflight_fd },
+					 vu_set_inflight_fd },
 	[VHOST_USER_RESET_DEVICE] = { 0, 0, 0, 0, false, false, rest_all, reset_device },
 	[VHOST_USER_VRING_KICK] = { STATE, STATE, 0, 0, true, false, NULL, vring_kick },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = { 0, 0, 0, 0, false, true, NULL, get_max_mem_slots },
-	[VHOST_USER_ADD_MEM_REG] = { 40, 40, 1, 1, false, false, rest_all, add_mem_reg },
-	[VHOST_USER_REM_MEM_REG] = { 40, 40, 0, 1, false, false, rest_all, rem_mem_reg },
+	[VHOST_USER_ADD_MEM_REG] = { 40, 40, 1, 1, false, false, rest_all, vu_add_mem_reg },
+	[VHOST_USER_REM_MEM_REG] = { 40, 40, 0, 1, false, false, rest_all, vu_rem_mem_reg },
 	[VHOST_USER_SET_STATUS] = { U64, U64, 0, 0, false, false, rest_for_status, set_status },
 	[VHOST_USER_GET_STATUS] = { 0, 0, 0, 0, false, true, NULL, get_status },
 };
@@ -628,9 +467,9 @@ static int act(struct vu_server *s, const struct request *t, struct err *e)
 		if (!wants_ack)
 			return err_wrap(e, -EPROTO, "refused");
 		err_clear(e);
-		return reply_u64(s, 1);
+		return vu_wire_reply_u64(s, 1);
 	}
-	return wants_ack && !t->answers ? reply_u64(s, 0) : 0;
+	return wants_ack && !t->answers ? vu_wire_reply_u64(s, 0) : 0;
 }
 
 /* One whole message. 1: done, 0: held. */
@@ -695,7 +534,7 @@ bool vu_server_wants_write(const struct vu_server *s)
 	return s->fd >= 0 && !s->closing && s->out_at < s->out_len;
 }
 
-/* --- life -------------------------------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------------------------- */
 
 int vu_server_init(struct vu_server *s, const struct vu_ops *ops, void *arg, bool preset, unsigned n_queues,
 		   uint16_t queue_size)
@@ -742,8 +581,8 @@ bool vu_server_disconnect(struct vu_server *s)
 	s->log.map = NULL;
 	vu_mem_clear(&s->mem);
 	if (!s->preset) {
-		shared_clear(&s->log_map);
-		shared_clear(&s->inflight);
+		vu_shared_clear(&s->log_map);
+		vu_shared_clear(&s->inflight);
 		fd_closep(&s->inflight_fd);
 		fd_closep(&s->backend_fd);
 		fd_closep(&s->fd);

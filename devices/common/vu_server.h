@@ -8,12 +8,13 @@
  *	                                              struct vu_ops: queues start, stop, are idle
  *
  * A message that needs queues to be at rest (GET_VRING_BASE, a new memory table, a reset) is held: what runs is told to
- * stop, and when all of it is idle the message is acted on and answered. Nothing is read meanwhile. Rings that should still run
- * are then started again.
+ * stop, and when all of it is idle the message is acted on and answered. Nothing is read meanwhile. Rings that should
+ * still run are then started again.
  *
- * Preset mode (proto/vhost_user.h): no descriptor ever comes, and recvmsg is not called. Otherwise the standard; a message with other
- * descriptors than it should have, an impossible length or index, or an unknown number ends the connection. A message that is
- * well made and refused is answered so, if the front end wants answers; else that ends the connection too.
+ * Preset mode (proto/vhost_user.h): no descriptor ever comes, and recvmsg is not called. Otherwise the standard; a
+ * message with other descriptors than it should have, an impossible length or index, or an unknown number ends the
+ * connection. A message that is well made and refused is answered so, if the front end wants answers; else that ends
+ * the connection too.
  *
  * Main thread only, but for vu_server_needs_reset().
  */
@@ -39,8 +40,8 @@ struct vu_ops {
 	uint16_t (*queue_base)(void *arg, unsigned q); /* of an idle one that has run */
 	void (*queue_kick)(void *arg, unsigned q);
 	void (*queue_log)(void *arg, unsigned q, bool on); /* log the used ring of a queue that may be running */
-	/* Not preset. The descriptor becomes the callee's; -1: none. The kick's is set while the queue is idle, the others at
-	 * any time. */
+	/* Not preset. The descriptor becomes the callee's; -1: none. The kick's is set while the queue is idle, the
+	 * others at any time. */
 	void (*set_kick)(void *arg, unsigned q, int fd);
 	void (*set_call)(void *arg, unsigned q, int fd);
 	void (*set_err)(void *arg, unsigned q, int fd);
@@ -122,8 +123,8 @@ int vu_server_writable(struct vu_server *s) __must_check;
 int vu_server_settle(struct vu_server *s, struct err *e) __must_check;
 bool vu_server_wants_read(const struct vu_server *s);
 bool vu_server_wants_write(const struct vu_server *s);
-/* Stop everything; true when all is idle, all of the connection's is closed and unmapped, and another front end may come. Else ask
- * again when something came to rest. */
+/* Stop everything; true when all is idle, all of the connection's is closed and unmapped, and another front end may
+ * come. Else ask again when something came to rest. */
 bool vu_server_disconnect(struct vu_server *s) __must_check;
 
 /* Tell the front end that the configuration space differs. Later when it can't be told now: vu_server_wants_tell(). */

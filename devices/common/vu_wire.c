@@ -135,6 +135,11 @@ int vu_wire_reply(struct vu_server *s, const void *p, size_t len, int fd)
 	return vu_wire_flush(s);
 }
 
+int vu_wire_reply_u64(struct vu_server *s, uint64_t v)
+{
+	return vu_wire_reply(s, &v, sizeof(v), -1);
+}
+
 int vu_wire_tell(struct vu_server *s)
 {
 	struct vhost_user_header h = { VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, VHOST_USER_VERSION, 0 };

@@ -124,7 +124,7 @@ static void on_source(evutil_socket_t fd, short what, void *arg)
 	vdevice_serve(r->vd, 0);
 }
 
-/* --- two lives ---------------------------------------------------------------------------------------------------------- */
+/* --- two lives -------------------------------------------------------------------------------------------------- */
 
 static int rng_configure(void *dev, const void *config, struct chan_msg *m, struct jail_limits *lim, struct err *e)
 {

@@ -179,7 +179,7 @@ static inline int gone(void **state)
 	return done ? 0 : -1;
 }
 
-/* --- the front end --------------------------------------------------------------------------------------------------------- */
+/* --- the front end ---------------------------------------------------------------------------------------------- */
 
 static inline int say_raw(uint32_t request, uint32_t flags, const void *p, uint32_t size, const int *fds, unsigned n_fds)
 {

@@ -53,7 +53,7 @@ static uint16_t pop(void)
 	return vq_pop(&vq, &c, iov, 4) == 1 ? c.head : UINT16_MAX;
 }
 
-/* --- the region by itself ------------------------------------------------------------------------------------------------ */
+/* --- the region by itself --------------------------------------------------------------------------------------- */
 
 static void attach_checks_every_number(void **state)
 {
@@ -182,7 +182,7 @@ static void garbage_is_walked_within_bounds(void **state)
 	}
 }
 
-/* --- killed at every instruction ------------------------------------------------------------------------------------------- */
+/* --- killed at every instruction -------------------------------------------------------------------------------- */
 
 enum { PLAN = 64 };
 static struct driver *found; /* what a successor finds: a copy */

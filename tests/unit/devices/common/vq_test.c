@@ -35,7 +35,7 @@ static void begin(void)
 	assert_int_equal(vq_start(&vq, &d.setup, NULL), 0);
 }
 
-/* --- rings -------------------------------------------------------------------------------------------------------------- */
+/* --- rings ------------------------------------------------------------------------------------------------------ */
 
 static void start_refuses_rings_that_are_none(void **state)
 {
@@ -179,7 +179,7 @@ static void more_pushes_than_pops_are_ignored(void **state)
 	assert_int_equal(driver_used_idx(&d), 1);
 }
 
-/* --- faults of the guest -------------------------------------------------------------------------------------------------- */
+/* --- faults of the guest ---------------------------------------------------------------------------------------- */
 
 static void assert_broken(void)
 {
@@ -331,7 +331,7 @@ static void empty_buffers_count_for_nothing(void **state)
 	assert_int_equal(c.n_in, 0);
 }
 
-/* --- indirect tables -------------------------------------------------------------------------------------------------------- */
+/* --- indirect tables -------------------------------------------------------------------------------------------- */
 
 static void indirect(uint64_t table, uint32_t len, uint16_t more)
 {
@@ -427,7 +427,7 @@ static void loop_in_an_indirect_table_breaks(void **state)
 	assert_broken();
 }
 
-/* --- all shapes of up to six descriptors ---------------------------------------------------------------------------------------- */
+/* --- all shapes of up to six descriptors ------------------------------------------------------------------------ */
 
 enum { LINKS = 6, KINDS = 2 * (LINKS + 2) }; /* end, next 0..5, next outside; each readable or writable */
 

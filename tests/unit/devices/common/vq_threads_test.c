@@ -120,7 +120,7 @@ static void nothing_that_changes_meanwhile_gets_past_the_checks(void **state)
 	assert_true(good > POPS / 1000 && bad > POPS / 1000);
 }
 
-/* --- by the rules --------------------------------------------------------------------------------------------------------------- */
+/* --- by the rules ----------------------------------------------------------------------------------------------- */
 
 static int kick_fd;
 

@@ -50,7 +50,7 @@ static void begin_with_interrupts(void)
 	assert_true(vq.call_fd >= 0);
 }
 
-/* --- interrupts and kicks ------------------------------------------------------------------------------------------------------- */
+/* --- interrupts and kicks --------------------------------------------------------------------------------------- */
 
 static void serve_one(uint16_t head)
 {
@@ -120,7 +120,7 @@ static void kicks_are_asked_for_by_flag_or_event(void **state)
 	assert_int_equal(driver_used(&d)[2 + 4 * NUM], 1); /* avail_event: at the next one */
 }
 
-/* --- copies and the log --------------------------------------------------------------------------------------------------------- */
+/* --- copies and the log ----------------------------------------------------------------------------------------- */
 
 static void popped_pieces(void)
 {

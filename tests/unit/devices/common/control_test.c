@@ -158,6 +158,14 @@ static void expect_answer(struct fixture *f, enum msg_type type, uint32_t id, co
 	chan_msg_fini(&m);
 }
 
+static void expect_ready(struct fixture *f, uint32_t id)
+{
+	struct msg_hlp_ready ready;
+
+	expect_answer(f, MSG_HLP_READY, id, &desc_msg_hlp_ready, &ready);
+	assert_int_equal(ready.detail, 0);
+}
+
 static void expect_silence(struct fixture *f)
 {
 	struct chan_msg m;
@@ -169,7 +177,7 @@ static void lock_down(struct fixture *f)
 {
 	assert_int_equal(config(f), 0);
 	assert_int_equal(ask(f, MSG_HLP_LOCKDOWN, 2, NULL, NULL), 0);
-	expect_answer(f, MSG_HLP_READY, 2, NULL, NULL);
+	expect_ready(f, 2);
 }
 
 static void lockdown_uses_the_limits_of_the_descriptor_phase_and_answers_ready(void **state)

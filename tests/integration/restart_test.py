@@ -139,6 +139,34 @@ def create_cut_off_half_way_leaves_nothing():
 
 
 @tap.test
+def boot_that_waits_for_a_back_end_is_cut_off_and_leaves_nothing():
+    """apid dies while one disk is open and locked and the other's back end has not come."""
+    with vmm.Vmm() as v:
+        v.wait_up()
+        image = os.path.join(v.dir, "image")
+        with open(image, "wb") as f:
+            f.truncate(1 << 20)
+        mine = {"path": image, "image_type": "Raw"}
+        foreign = {"vhost_user": True, "vhost_socket": os.path.join(v.dir, "nobody.sock")}
+        config = {"payload": {"kernel": "/bin/sh"}, "console": {"mode": "Off"}, "memory": {"size": 1 << 20, "shared": True}}
+        c, other = v.conn(20), v.conn(20)
+        tap.eq(c.call("PUT", "vm.create", dict(config, disks=[mine, foreign])).raw, NO_CONTENT)
+        c.send(vmm.request("PUT", "vm.boot"))
+        tap.poll(lambda: v.pid_of("cloister-blk"), 5, "the first disk's process")
+        tap.ok(c.is_quiet(0.3), "it waits for the second")
+        tap.eq(state_of(other), "Created")
+        kill_apid(v)
+        tap.ok(c.at_end(), "the request is lost, its connection says so")
+        tap.poll(lambda: not v.pid_of("cloister-blk"), 5, "the disk is closed")
+        tap.eq(state_of(other), "Created")
+        tap.eq(other.call("PUT", "vm.delete").raw, NO_CONTENT)
+        tap.eq(other.call("PUT", "vm.create", dict(config, disks=[mine])).raw, NO_CONTENT)
+        chain = other.call("PUT", "vm.boot").json()
+        tap.ok("disk" not in " ".join(chain), "not even its lock is left: %r" % chain)
+        tap.eq(other.call("PUT", "vm.delete").raw, NO_CONTENT)
+
+
+@tap.test
 def running_vm_of_the_command_line_is_left_alone():
     payload = tap.program("tests/guest/spin.bin")
     if not os.path.exists(payload) or not os.access("/dev/kvm", os.R_OK | os.W_OK):

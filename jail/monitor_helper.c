@@ -2,6 +2,8 @@
 #include "jail/monitor_helper.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +21,15 @@
 enum {
 	HELPER_VERSION = 1,
 	DRAIN_GRACE_MS = 200, /* beyond what the helper was given */
+	PEER_LOOK_MS = 4,     /* between two looks whether a dead one's I/O has ended */
 };
 
 static void begin(struct helper *h);
 
 void helper_init(struct helper *h, struct monitor *mon, const struct helper_kind *kind, const struct helper_ops *ops, void *owner)
 {
-	*h = (struct helper){ .mon = mon, .kind = kind, .ops = ops, .owner = owner, .exe_fd = -1, .state = HELPER_NONE,
-			      .child = SPAWN_CHILD_NONE };
+	*h = (struct helper){ .mon = mon, .kind = kind, .ops = ops, .owner = owner, .exe_fd = -1, .peer = -1,
+			      .state = HELPER_NONE, .child = SPAWN_CHILD_NONE };
 	helper_name(h, "");
 }
 
@@ -41,7 +44,7 @@ bool helper_is_serving(const struct helper *h)
 	return (h->state & (HELPER_BLANK | HELPER_LOCKING | HELPER_UP | HELPER_WAITING)) != 0;
 }
 
-/* --- its end ----------------------------------------------------------------------------------------------------------- */
+/* --- its end -------------------------------------------------------------------------------------------------- */
 
 static void let_go(struct helper *h)
 {
@@ -49,6 +52,7 @@ static void let_go(struct helper *h)
 	if (h->on_child != NULL)
 		event_free(h->on_child);
 	h->on_child = NULL;
+	fd_closep(&h->peer);
 }
 
 /* Its pidfd tells when it is over. */
@@ -116,12 +120,29 @@ static void stopped(struct helper *h)
 	h->ops->stopped(h);
 }
 
+/* What a disk's helper gave a device to do (io_uring with direct I/O) goes on when the process is gone: 60 ms were
+ * seen, on slow storage it is more. It holds the helper's end of the control socket for that reason, so the socket
+ * hangs up behind the last of it. Before that nobody may work on the image, nor believe that guest memory is at
+ * rest.
+ * #syscalls monitor: poll
+ */
+static bool is_over(const struct helper *h)
+{
+	struct pollfd p = { .fd = h->peer };
+
+	return h->peer < 0 || poll(&p, 1, 0) != 0;
+}
+
 static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 {
 	struct helper *h = arg;
 
 	(void)fd;
 	(void)what;
+	if (!is_over(h)) {
+		monitor_after(h->on_peer, PEER_LOOK_MS);
+		return;
+	}
 	/* READY, DRAINED or a refusal may still be on the way; handling them can change the state, not bring it back. */
 	if (link_is_open(&h->link))
 		link_drain(&h->link);
@@ -140,7 +161,7 @@ static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- its start --------------------------------------------------------------------------------------------------------- */
+/* --- its start ------------------------------------------------------------------------------------------------ */
 
 /* A blank process with a channel and the log. */
 static int spawn_blank(struct helper *h, struct err *e)
@@ -153,6 +174,8 @@ static int spawn_blank(struct helper *h, struct err *e)
 
 	if (r < 0)
 		return err_sys(e, r, "control channel");
+	fd_closep(&h->peer);
+	h->peer = fcntl(pair[1], F_DUPFD_CLOEXEC, 0);
 	(void)str_fmt(name, sizeof(name), "%s", h->kind->program);
 	(void)str_fmt(word, sizeof(word), "%s", h->kind->word != NULL ? h->kind->word : "");
 	struct spawn_req req = {
@@ -236,7 +259,9 @@ int helper_start(struct helper *h, struct err *e)
 {
 	if (h->on_timer == NULL)
 		h->on_timer = event_new(h->mon->base, -1, 0, on_timer, h);
-	if (h->on_timer == NULL)
+	if (h->on_peer == NULL)
+		h->on_peer = event_new(h->mon->base, -1, 0, on_child_dead, h);
+	if (h->on_timer == NULL || h->on_peer == NULL)
 		return err_sys(e, -ENOMEM, "starting %s", h->kind->program);
 	h->breaker = (struct breaker){ 0 };
 	h->renewing = false;
@@ -287,11 +312,13 @@ void helper_forget(struct helper *h)
 	let_go(h);
 	if (h->on_timer != NULL)
 		event_free(h->on_timer);
-	h->on_timer = NULL;
+	if (h->on_peer != NULL)
+		event_free(h->on_peer);
+	h->on_timer = h->on_peer = NULL;
 	freep(&h->refusal);
 }
 
-/* --- what it says ------------------------------------------------------------------------------------------------------ */
+/* --- what it says --------------------------------------------------------------------------------------------- */
 
 /* #syscalls monitor: getuid */
 uid_t helper_uid(const struct helper *h, bool *own)

@@ -75,7 +75,8 @@ struct helper {
 	enum helper_state state;
 	struct spawn_child child;
 	struct link link;
-	struct event *on_child, *on_timer;
+	int peer;            /* our end of the control socket once more: hangs up when nothing of the process is left */
+	struct event *on_child, *on_timer, *on_peer;
 	struct breaker breaker;
 	bool renewing;       /* killed by us, for a successor at once */
 	struct err *refusal; /* it has said why it cannot serve */

@@ -3,6 +3,8 @@
  * all, processors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,6 +277,47 @@ static bool block_devices_are_disks(int arg)
 	return good;
 }
 
+/* --- death --------------------------------------------------------------------------------------------------------- */
+
+static bool hangs_up(const struct vu *v, int timeout_ms)
+{
+	struct pollfd p = { .fd = chan_fd(v->control) };
+
+	return poll(&p, 1, timeout_ms) == 1 && (p.revents & POLLHUP) != 0;
+}
+
+/* Kill it in the middle of reads. Whether its control socket hung up with it. */
+static int dies_and_hangs_up(bool direct)
+{
+	struct vu_disk *d = vu_disk_new(&(struct vu_disk_opts){ .mode = VU_PRESET, .direct = direct, .dir = "/var/tmp" });
+
+	if (d == NULL)
+		return -1;
+	for (unsigned i = 0; i < 32; i++)
+		(void)vu_blk_add(&d->b[0], i, VIRTIO_BLK_T_IN, i * 256, 65536);
+	vu_ring_kick(d->b[0].r);
+	(void)kill(d->v->pid, SIGKILL);
+	bool dead = vu_proc_wait(d->v, VU_TIMEOUT_MS) == 128 + SIGKILL, at_once = hangs_up(d->v, 0);
+	bool later = hangs_up(d->v, VU_TIMEOUT_MS);
+
+	(void)vu_disk_free(d);
+	return dead && later ? at_once : -1;
+}
+
+/* A device goes on with what a dead process gave it to do; only behind that the helper's control socket hangs up. */
+static bool direct_io_outlives_the_helper_and_the_parent_knows(int arg)
+{
+	int at_once = 1;
+
+	(void)arg;
+	WANT(dies_and_hangs_up(false) == 1, "without direct I/O");
+	/* Where this process does not run for a while there is nothing left to see. */
+	for (unsigned i = 0; i < 10 && at_once == 1; i++)
+		at_once = dies_and_hangs_up(true);
+	WANT(at_once == 0, "with direct I/O: %d", at_once);
+	return true;
+}
+
 /* --- what the parent asks for --------------------------------------------------------------------------------- */
 
 static bool ready_tells_the_format(int arg)
@@ -356,6 +399,7 @@ static const struct vu_test tests[] = {
 	{ .name = "block_devices_are_disks", .run = block_devices_are_disks, .arg = VU_PRESET | 16,
 	  .suffix = ", io_uring, O_DIRECT" },
 	TEST(block_devices_are_disks, VU_ALONE),
+	TEST(direct_io_outlives_the_helper_and_the_parent_knows, VU_PRESET),
 	TEST(ready_tells_the_format, VU_PRESET),
 	TEST(queues_run_where_they_are_told, VU_PRESET),
 	TEST(processors_that_are_not_there_are_refused, VU_PRESET),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A driver of one virtio device, as small as one can be: a queue, one request at a time, the used ring polled. The first letter
- * of the command line says which device: r the entropy device, of which it wants 64 bytes; d a disk, of which it reads
- * the first sector. Registers that lie above 4 GiB, where paging would be needed, are reached through the configuration access
- * window (virtio v1.2 4.1.4.9), doorbells included; a disk's lie below and are reached as they are.
+ * A driver of one virtio device, as small as one can be: one request at a time, the used ring polled. The first letter of
+ * the command line says which device: r the entropy device, of which it wants 64 bytes; d a disk, of which it reads the
+ * first sector; n a network card, over which it sends a frame and waits for one. Registers that lie above 4 GiB, where
+ * paging would be needed, are reached through the configuration access window (virtio v1.2 4.1.4.9), doorbells included; a
+ * disk's lie below and are reached as they are.
  *
  * The second letter says what follows the first answer:
  *
@@ -23,6 +24,7 @@
 	.set BUFFER, 0x220000
 	.set HEADER, 0x221000
 	.set STATUS, 0x221100
+	.set NEXT, 0x3000		/* from a ring of queue 0 to the same of queue 1 */
 	.set SIZE, 16
 	.set VARS, 0x230000		/* the next are dwords there */
 	.set CONFIG, VARS + 0		/* its configuration space in ECAM */
@@ -158,6 +160,9 @@ find:
 	cmpl $'r', DEVICE
 	je 1f
 	mov $0x10421af4, %ebx
+	cmpl $'d', DEVICE
+	je 1f
+	mov $0x10411af4, %ebx
 1:	mov $ECAM, %edi
 	mov $32, %ecx
 2:	cmp %ebx, (%edi)
@@ -195,6 +200,19 @@ find:
 6:	mov %eax, WINDOW
 9:	ret
 
+/* Queue n, its rings @off behind those of queue 0. */
+.macro QUEUE n, off
+	WRITE 2, 0x16, \n
+	WRITE 2, 0x18, SIZE
+	WRITE 4, 0x20, DESC + \off
+	WRITE 4, 0x24, 0
+	WRITE 4, 0x28, AVAIL + \off
+	WRITE 4, 0x2c, 0
+	WRITE 4, 0x30, USED + \off
+	WRITE 4, 0x34, 0
+	WRITE 2, 0x1c, 1
+.endm
+
 /* virtio v1.2 3.1.1, up to DRIVER_OK. The rings' indices start at 0. */
 begin:
 	WRITE 1, 0x14, 0
@@ -205,23 +223,20 @@ begin:
 	WRITE 4, 0x0c, 1
 	WRITE 1, 0x14, 11
 	REPORT_STATUS "status_features"
-	WRITE 2, 0x16, 0
-	WRITE 2, 0x18, SIZE
-	WRITE 4, 0x20, DESC
-	WRITE 4, 0x24, 0
-	WRITE 4, 0x28, AVAIL
-	WRITE 4, 0x2c, 0
-	WRITE 4, 0x30, USED
-	WRITE 4, 0x34, 0
-	movl $0, AVAIL
+	QUEUE 0, 0
+	cmpl $'n', DEVICE
+	jne 2f
+	QUEUE 1, NEXT
+	movl $0, AVAIL + NEXT
+	movl $0, USED + NEXT
+2:	movl $0, AVAIL
 	movl $0, USED
 	cmpl $'b', MODE
 	jne 1f
 	movl $1, AVAIL + 2		/* one entry, that names a descriptor that can't be */
 	movw $SIZE, AVAIL + 4
 	movw $1, AVAIL + 2
-1:	WRITE 2, 0x1c, 1
-	WRITE 1, 0x14, 15
+1:	WRITE 1, 0x14, 15
 	REPORT_STATUS "status_ok"
 	ret
 
@@ -242,8 +257,21 @@ request:
 	movl $0, BUFFER
 	movl $0, BUFFER + 4
 	cmpl $'r', DEVICE
-	jne 1f
-	DESCRIPTOR 0, BUFFER, 64, 2, 0
+	je 4f
+	cmpl $'d', DEVICE
+	je 1f
+	/* A buffer to receive in; a frame to send, with 12 bytes in front of it that say nothing. */
+	DESCRIPTOR 0, BUFFER, 2048, 2, 0
+	DESCRIPTOR NEXT / 16, HEADER, 12 + 60, 0, 0
+	movl $0, HEADER
+	movl $0, HEADER + 4
+	movl $0, HEADER + 8
+	movl $0x0101022e, HEADER + 12	/* to 2e:02:01:01:01:01 from 2e:03:02:02:02:02 */
+	movl $0x032e0101, HEADER + 16
+	movl $0x02020202, HEADER + 20
+	movl $0xb588, HEADER + 24
+	jmp 2f
+4:	DESCRIPTOR 0, BUFFER, 64, 2, 0
 	jmp 2f
 1:	movl $0, HEADER			/* VIRTIO_BLK_T_IN, of sector 0 */
 	movl $0, HEADER + 4
@@ -261,17 +289,30 @@ request:
 	inc %ebx
 	mov %bx, AVAIL + 2
 	call ring
+	cmpl $'n', DEVICE
+	jne 3f
+	/* Sent when there is room for the answer: the other side may be looking all the time. */
+	movzwl AVAIL + NEXT + 2, %ecx
+	and $SIZE - 1, %ecx
+	movw $0, AVAIL + NEXT + 4(,%ecx,2)
+	incw AVAIL + NEXT + 2
+	WRITE 2, NOTIFY + 4, 1
 3:	pause
 	cmp %bx, USED + 2
 	jne 3b
 	pop %ecx
 	mov USED + 8(,%ecx,8), %eax
 	REPORT "got"
-	cmpl $'r', DEVICE
-	je 4f
+	cmpl $'n', DEVICE
+	jne 5f
+	mov BUFFER + 12, %eax
+	REPORT "bytes"
+	ret
+5:	cmpl $'d', DEVICE
+	jne 6f
 	mov STATUS, %eax
 	REPORT "request_status"
-4:	mov BUFFER, %eax
+6:	mov BUFFER, %eax
 	or BUFFER + 4, %eax
 	REPORT "bytes"
 	ret

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A disk that is served by qemu-storage-daemon, while that works, hangs and dies."""
+"""Devices of other people's processes, while those work, hang and die: a disk of qemu-storage-daemon, a network card of
+DPDK's testpmd."""
 
 import os
 import re
@@ -15,8 +16,7 @@ import tap  # noqa: E402
 
 guest.need_kvm()
 QSD = shutil.which("qemu-storage-daemon")
-if QSD is None:
-    tap.skip_all("no qemu-storage-daemon")
+PMD = shutil.which("dpdk-testpmd")
 
 SECTOR = bytes(range(1, 9)) + bytes(504)
 FIRST = "%08x" % (int.from_bytes(SECTOR[:4], "little") | int.from_bytes(SECTOR[4:8], "little"))
@@ -73,8 +73,14 @@ class Machine(guest.Machine):
             tap.eq(found, {value}, name)
 
 
+def need(program, name):
+    if program is None:
+        tap.skip("no " + name)
+
+
 @tap.test
 def disk_of_another_process_is_read():
+    need(QSD, "qemu-storage-daemon")
     with Machine().wait_up() as m:
         m.boot_driver("dl", queues=2)
         m.wait_more()
@@ -85,6 +91,7 @@ def disk_of_another_process_is_read():
 
 @tap.test
 def resets_of_the_device_and_of_the_machine():
+    need(QSD, "qemu-storage-daemon")
     for how, text in ("dd", "status_again"), ("dm", "reset machine"):
         with Machine().wait_up() as m:
             m.boot_driver(how)
@@ -95,6 +102,7 @@ def resets_of_the_device_and_of_the_machine():
 
 @tap.test
 def one_that_dies_is_a_pause_until_another_listens():
+    need(QSD, "qemu-storage-daemon")
     with Machine().wait_up() as m:
         m.boot_driver("dl")
         for n in range(1, 4):
@@ -109,6 +117,7 @@ def one_that_dies_is_a_pause_until_another_listens():
 
 @tap.test
 def one_that_hangs_does_not_hold_a_reset():
+    need(QSD, "qemu-storage-daemon")
     for how, text in ("dd", "status_again"), ("dm", "reset machine"):
         with Machine().wait_up() as m:
             m.boot_driver(how)
@@ -124,11 +133,81 @@ def one_that_hangs_does_not_hold_a_reset():
 
 @tap.test
 def boot_without_enough_queues_says_so():
+    need(QSD, "qemu-storage-daemon")
     with Machine().wait_up() as m:
         m.put("vm.create", m.config("dl", queues=4))
         reply = m.put("vm.boot", want=500)
         tap.contains(": ".join(reply.json()), "fewer queues than the device", "error chain")
         tap.eq(m.state(), "Created", "state")
+
+
+# --- network ----------------------------------------------------------------------------------------------------------
+
+
+class NetMachine(guest.Machine):
+    """Whatever it sends comes back with the addresses swapped."""
+
+    def __init__(self):
+        super().__init__("-v")
+        self.socket = os.path.join(self.dir, "net.sock")
+        self.pmd = None
+        self.serve()
+
+    def serve(self):
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        # It ends with its standard input.
+        self.pmd = subprocess.Popen(
+            [PMD, "--no-huge", "-m", "128", "--no-pci", "-l", "0,1", "--in-memory",
+             "--vdev", "net_vhost0,iface=%s,queues=1" % self.socket, "--", "--no-mlockall", "--forward-mode=macswap",
+             "--auto-start", "--total-num-mbufs=2048", "--nb-cores=1"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        tap.at_exit(self.pmd.kill)
+        tap.poll(lambda: os.path.exists(self.socket), 20, "testpmd listens")
+
+    def kill_server(self):
+        self.pmd.kill()
+        self.pmd.wait()
+        self.pmd.stdin.close()
+
+    def kill(self):
+        super().kill()
+        self.kill_server()
+
+    def boot_driver(self, how):
+        net = {"vhost_user": True, "vhost_socket": self.socket, "mac": "2e:00:00:00:00:01"}
+        cfg = guest.config("virtio", self.serial, cmdline=how, net=[net])
+        cfg["memory"]["shared"] = True
+        self.put("vm.create", cfg)
+        self.put("vm.boot")
+
+    def check(self):
+        tap.eq(set(re.findall(r"^got (\S+)\n", self.output(), re.M)), {"%08x" % (12 + 60)}, "length")
+        tap.eq(set(re.findall(r"^bytes (\S+)\n", self.output(), re.M)), {"0202032e"}, "swapped address")
+
+
+@tap.test
+def frames_come_back_from_dpdk_over_resets():
+    need(PMD, "dpdk-testpmd")
+    for how, text in ("nl", "bytes "), ("nd", "status_again"), ("nm", "reset machine"):
+        with NetMachine().wait_up() as m:
+            m.boot_driver(how)
+            m.wait_output(text, count=4)
+            m.check()
+
+
+@tap.test
+def network_card_fails_nobody_when_dpdk_dies():
+    need(PMD, "dpdk-testpmd")
+    with NetMachine().wait_up() as m:
+        m.boot_driver("nd")
+        m.wait_output("status_again", count=3)
+        m.kill_server()
+        tap.poll(lambda: "its back end is given up" in m.stderr(), 10, "it is given up")
+        tap.eq(m.state(), "Running", "state")
+        m.serve()
+        m.wait_output("status_again", count=m.output().count("status_again") + 1, seconds=20)
+        m.check()
 
 
 tap.main()

@@ -158,10 +158,11 @@ class NetMachine(guest.Machine):
             os.unlink(self.socket)
         # It ends with its standard input.
         self.pmd = subprocess.Popen(
-            [PMD, "--no-huge", "-m", "128", "--no-pci", "-l", "0,1", "--in-memory",
+            [PMD, "--no-huge", "-m", "128", "--no-pci", "-l", "0,1",
              "--vdev", "net_vhost0,iface=%s,queues=1" % self.socket, "--", "--no-mlockall", "--forward-mode=macswap",
              "--auto-start", "--total-num-mbufs=2048", "--nb-cores=1"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "RUNTIME_DIRECTORY": self.dir})
         tap.at_exit(self.pmd.kill)
         tap.poll(lambda: os.path.exists(self.socket), 20, "testpmd listens")
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -294,10 +295,12 @@ static int dies_and_hangs_up(bool direct)
 	if (d == NULL)
 		return -1;
 	for (unsigned i = 0; i < 32; i++)
-		(void)vu_blk_add(&d->b[0], i, VIRTIO_BLK_T_IN, i * 256, 65536);
+		(void)!vu_blk_add(&d->b[0], i, VIRTIO_BLK_T_IN, i * 256, 65536);
 	vu_ring_kick(d->b[0].r);
+	/* Not vu_proc_kill(), which waits as a parent must. */
 	(void)kill(d->v->pid, SIGKILL);
-	bool dead = vu_proc_wait(d->v, VU_TIMEOUT_MS) == 128 + SIGKILL, at_once = hangs_up(d->v, 0);
+	bool dead = waitpid(d->v->pid, NULL, 0) == d->v->pid, at_once = hangs_up(d->v, 0);
+	d->v->pid = 0;
 	bool later = hangs_up(d->v, VU_TIMEOUT_MS);
 
 	(void)vu_disk_free(d);

@@ -320,6 +320,9 @@ int vu_proc_wait(struct vu *v, int timeout_ms)
 	if (waitpid(v->pid, &status, 0) < 0)
 		return -errno;
 	v->pid = 0;
+	/* It is over when its control socket hangs up: what it gave a device to do may outlive it (jail/monitor_helper.c). */
+	if (v->control != NULL)
+		(void)poll(&(struct pollfd){ .fd = chan_fd(v->control) }, 1, timeout_ms);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

@@ -91,7 +91,11 @@ int vhost_device_up(struct vhost_device *d, uint32_t generation, int *fds, unsig
 
 	if (r == 0 && d->ours)
 		r = vhost_backend_open(&d->backend, d->base, &fds[1]);
-	return r < 0 ? err_sys(e, r, "the socket of a back end") : 0;
+	if (r < 0) {
+		vhost_device_give_up(d, "no memory for its socket");
+		return err_sys(e, r, "the socket of a back end");
+	}
+	return 0;
 }
 
 /* --- birth ------------------------------------------------------------------------------------------------------------ */

@@ -163,7 +163,9 @@ static int make_engine(struct blk *b, struct blk_queue *q, struct err *e)
 	return 0;
 }
 
-/* In the thread that will serve the queue. */
+/* In the thread that will serve the queue.
+ * #syscalls monitor: sched_setaffinity -- of a child before its own filter
+ */
 static int blk_queue_init_op(void *dev, unsigned i, struct err *e)
 {
 	struct blk *b = dev;

@@ -30,8 +30,8 @@ static bool device_can_discard(int fd, uint64_t bytes)
 	return ioctl(fd, BLKDISCARD, range) == 0 || errno == EINVAL;
 }
 
-/* #syscalls monitor: ioctl(ANY: BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKIOMIN, BLKIOOPT, BLKDISCARD) -- of a child before its own
- * filter
+/* #syscalls monitor: ioctl(ANY: BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKIOMIN, BLKIOOPT, BLKDISCARD)
+ * (of a child before its own filter)
  */
 static int examine_device(struct blk_image *img, struct err *e)
 {

@@ -120,6 +120,8 @@ static int spawn(struct monitor *mon, int apid_end, int our_end, struct err *e)
 	argv[0] = name;
 	memcpy(argv + 1, mon->argv, (size_t)mon->argc * sizeof(*argv));
 	req.argv = argv;
+	mon->apid_fork_no = ++mon->forks;
+	mon->apid_said_hello = false;
 	int r = spawn_start(&req, &mon->apid, e);
 	free(argv);
 	return r;
@@ -242,6 +244,7 @@ static void on_apid_dead(evutil_socket_t fd, short what, void *arg)
 	describe(x, mon->apid.failure, why, sizeof(why));
 	mon->handover_waits = false;
 	dev_release_unused(mon);
+	monitor_sweep(mon);
 	if (mon->phase == MON_ENDING) {
 		end_apid_gone(mon);
 		return;
@@ -293,6 +296,8 @@ int op_apid_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	(void)m;
 	(void)e;
 	spawn_read_report(&mon->apid);
+	mon->apid_said_hello = true;
+	monitor_sweep(mon);
 	missing.perm |= mon->apid.missing.perm;
 	missing.old |= mon->apid.missing.old;
 	monitor_note_missing(mon, "cloister-apid", missing);

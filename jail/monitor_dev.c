@@ -162,13 +162,20 @@ static void on_failed(struct helper *h, const struct err *why)
 
 /* --- end ---------------------------------------------------------------------------------------------------------------- */
 
-static void dev_free(struct dev *d)
+/* What it had, as far as it is ours. */
+static void dev_close(struct dev *d)
 {
-	helper_forget(&d->helper);
 	dev_foreign_close(d);
 	d->ops->close(d);
 	dev_shared_close(&d->shared);
 	dev_wire_close(&d->wire);
+	d->closed = true;
+	d->after = d->mon->forks;
+}
+
+static void dev_free(struct dev *d)
+{
+	helper_forget(&d->helper);
 	if (d->on_deadline != NULL)
 		event_free(d->on_deadline);
 	obj_fini(d->ops->cfg_desc, d->cfg);
@@ -189,12 +196,47 @@ static void take_off_dying(struct monitor *mon, const struct dev *d)
 	}
 }
 
+static uint32_t helper_fork_no(const struct helper *h)
+{
+	return h->child.pid <= 0 || h->said_hello ? UINT32_MAX : h->fork_no;
+}
+
+static uint32_t lower(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint32_t dev_fork_no(const struct dev *d)
+{
+	return lower(helper_fork_no(&d->helper), d->kind == DEV_NET ? tap_fork_no(d->net.job) : UINT32_MAX);
+}
+
+/* The oldest process that may still have copies of our descriptors. */
+static uint32_t oldest_copy(const struct monitor *mon)
+{
+	uint32_t no = mon->apid.pid <= 0 || mon->apid_said_hello || mon->apid_fork_no == 0 ? UINT32_MAX : mon->apid_fork_no;
+	const struct dev *d;
+
+	for (size_t i = 0; i < MON_CONSOLES; i++)
+		no = lower(no, helper_fork_no(&mon->consoles[i].helper));
+	for (size_t i = 0; (d = dev_next(mon, &i)) != NULL;)
+		no = lower(no, dev_fork_no(d));
+	for (d = mon->dying; d != NULL; d = d->next)
+		no = lower(no, dev_fork_no(d));
+	return no;
+}
+
 void dev_ended(struct dev *d)
 {
 	struct monitor *mon = d->mon;
+	bool exclusive = d->ours && (d->kind == DEV_DISK || d->kind == DEV_NET);
 	bool console = d->kind == DEV_CONSOLE;
 
 	if (!d->closing || d->helper.child.pid > 0 || (d->kind == DEV_NET && d->net.job != NULL))
+		return;
+	if (!d->closed)
+		dev_close(d);
+	if (exclusive && oldest_copy(mon) <= d->after)
 		return;
 	take_off_dying(mon, d);
 	dev_free(d);
@@ -203,6 +245,17 @@ void dev_ended(struct dev *d)
 	if (mon->dying == NULL)
 		open_waiting(mon);
 	end_part_closed(mon);
+}
+
+void monitor_sweep(struct monitor *mon)
+{
+	struct dev *d = mon->dying, *next;
+
+	for (; d != NULL; d = next) {
+		next = d->next;
+		if (d->closed)
+			dev_ended(d);
+	}
 }
 
 static void on_stopped(struct helper *h)
@@ -513,7 +566,7 @@ int op_vmm_device_kill(void *ctx, const void *msg, struct chan_msg *m, struct er
 	/* It may have died by itself meanwhile. */
 	if (!d->live || d->generation != k->generation)
 		return 0;
-	log_warn("%s \"%s\" does not answer", d->ops->name, dev_label(d));
+	log_info("%s \"%s\": vmmd wants another back end", d->ops->name, dev_label(d));
 	if (d->ours)
 		helper_kill(&d->helper);
 	else

@@ -77,6 +77,8 @@ struct dev {
 	enum dev_state state;
 	struct err *why; /* FAILED */
 	bool closing;
+	bool closed;       /* all that it had, on our side; ... */
+	uint32_t after;    /* ... processes up to this one may have a copy */
 	struct event *on_deadline; /* WAITING for a predecessor */
 	uint32_t n_queues, queue_size, detail;
 	struct dev_shared shared;
@@ -175,5 +177,7 @@ int tap_begin(struct dev *d, const struct msg_tap_config *ask, const int *given,
 /* Whoever asked has no interest any more. Its process ends, then dev_ended(). */
 void tap_cancel(struct dev *d);
 void tap_broken(struct tap_job *j);
+/* Its process may have copies of our descriptors (monitor_sweep()): its number, else UINT32_MAX. */
+uint32_t tap_fork_no(const struct tap_job *j);
 
 #endif

@@ -136,6 +136,7 @@ static bool is_over(const struct helper *h)
 static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 {
 	struct helper *h = arg;
+	struct monitor *mon = h->mon; /* outlives it */
 
 	(void)fd;
 	(void)what;
@@ -159,6 +160,7 @@ static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 	} else {
 		crashed(h, x, h->child.failure);
 	}
+	monitor_sweep(mon);
 }
 
 /* --- its start ------------------------------------------------------------------------------------------------ */
@@ -197,6 +199,8 @@ static int spawn_blank(struct helper *h, struct err *e)
 		return r;
 	}
 	r = link_open(&h->link, mon->base, pair[1], &monitor_helper_ops, h);
+	h->fork_no = ++mon->forks;
+	h->said_hello = false;
 	return r < 0 ? err_sys(e, r, "control channel") : 0;
 }
 
@@ -341,6 +345,8 @@ int op_hlp_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	if (hello->version != HELPER_VERSION)
 		return err_set(e, -EPROTO, "version %u instead of %d", hello->version, HELPER_VERSION);
 	spawn_read_report(&h->child);
+	h->said_hello = true;
+	monitor_sweep(h->mon);
 	missing.perm |= h->child.missing.perm;
 	missing.old |= h->child.missing.old;
 	monitor_note_missing(h->mon, h->kind->program, missing);
@@ -369,6 +375,8 @@ int op_hlp_ready(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	if (JAIL_SANITIZER)
 		want.missing.old |= 1u << JAIL_LAYER_SECCOMP;
 	int r = verify_process(h->child.pid, &want, e);
+	if (r == -ESRCH)
+		return 0; /* what it dies of counts, so it must not be killed of something else */
 	if (r < 0)
 		return err_wrap(e, r, "not locked as it says");
 	(void)event_del(h->on_timer);

@@ -77,6 +77,8 @@ struct helper {
 	struct link link;
 	int peer;            /* our end of the control socket once more: hangs up when nothing of the process is left */
 	struct event *on_child, *on_timer, *on_peer;
+	uint32_t fork_no;    /* see monitor_sweep() */
+	bool said_hello;
 	struct breaker breaker;
 	bool renewing;       /* killed by us, for a successor at once */
 	struct err *refusal; /* it has said why it cannot serve */

@@ -117,8 +117,12 @@ struct monitor {
 	int vmmd_pidfd;
 	struct event *on_vmmd;
 
+	uint32_t forks;             /* processes started so far, see monitor_sweep() */
+
 	/* apid */
 	struct spawn_child apid;
+	uint32_t apid_fork_no;
+	bool apid_said_hello;
 	struct link apid_link;
 	struct event *on_apid, *on_apid_timer;
 	struct breaker apid_breaker;
@@ -200,6 +204,15 @@ void con_describe(const struct con *con, struct msg_con_config *cfg);
 void con_serve(struct con *con);
 void con_lose(struct con *con);
 void con_dev_gone(struct con *con);
+
+/* --- monitor_dev.c ------------------------------------------------------------------------------------------------ */
+
+/*
+ * A new process has copies of all our descriptors until its exec, and with them locks and taps that were open when it was
+ * started. So what a device had is free only when each process that was started before that was closed has said hello, or is
+ * dead. Called when one has.
+ */
+void monitor_sweep(struct monitor *mon);
 
 /* --- monitor_vm.c ------------------------------------------------------------------------------------------------- */
 

@@ -26,7 +26,8 @@ struct tap_job {
 	struct spawn_child child;
 	struct link link;
 	struct event *on_child, *on_timer;
-	bool answered, ok;
+	uint32_t fork_no;
+	bool said_hello, answered, ok;
 	struct err why;
 };
 
@@ -72,7 +73,14 @@ static void on_child_dead(evutil_socket_t fd, short what, void *arg)
 		dev_opened(d);
 	else
 		dev_fail(d, &j->why);
+	struct monitor *mon = j->mon;
 	job_free(j);
+	monitor_sweep(mon);
+}
+
+uint32_t tap_fork_no(const struct tap_job *j)
+{
+	return j == NULL || j->said_hello ? UINT32_MAX : j->fork_no;
 }
 
 static void end_process(struct tap_job *j)
@@ -113,6 +121,8 @@ int op_tap_hello(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	(void)m;
 	(void)e;
 	spawn_read_report(&j->child);
+	j->said_hello = true;
+	monitor_sweep(j->mon);
 	/* It shares the host's network by design, and lives for a moment: what else it lacks is no news. */
 	return 0;
 }
@@ -216,6 +226,7 @@ static int spawn(struct tap_job *j, struct err *e)
 		fd_closep(&pair[1]);
 		return r;
 	}
+	j->fork_no = ++mon->forks;
 	r = link_open(&j->link, mon->base, pair[1], &monitor_tap_ops, j);
 	return r < 0 ? err_sys(e, r, "control channel") : 0;
 }

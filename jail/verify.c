@@ -27,6 +27,9 @@ static const char *line_of(const char *text, const char *key)
 	return NULL;
 }
 
+/* A process that is being ended by its filter shows a mode of its own (Linux: SECCOMP_MODE_DEAD). */
+enum { SECCOMP_DEAD = 3 };
+
 static bool demanded(const struct verify_want *w, enum jail_layer layer)
 {
 	return ((w->missing.perm | w->missing.old) >> layer & 1) == 0;
@@ -96,6 +99,8 @@ int verify_status(const char *text, const struct verify_want *w, struct err *e)
 		r = check_number(text, "CapBnd", 16, 0, e);
 	if (r == 0 && demanded(w, JAIL_LAYER_NNP))
 		r = check_number(text, "NoNewPrivs", 10, 1, e);
+	if (r == 0 && check_number(text, "Seccomp", 10, SECCOMP_DEAD, NULL) == 0)
+		return err_set(e, -ESRCH, "its filter is ending it");
 	if (r == 0 && demanded(w, JAIL_LAYER_SECCOMP))
 		r = check_number(text, "Seccomp", 10, 2, e);
 	return r == 0 ? check_threads(text, w, e) : r;

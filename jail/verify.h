@@ -24,7 +24,7 @@ struct verify_want {
 	unsigned nofile;             /* RLIMIT_NOFILE at most */
 };
 
-/* 0 or -EPERM with what is wrong; another error when /proc can't be read. */
+/* 0, -EPERM with what is wrong, -ESRCH when its filter is ending it already; another error when /proc can't be read. */
 int verify_process(pid_t pid, const struct verify_want *w, struct err *e) __must_check;
 
 /* The texts of /proc/PID/status and /proc/PID/limits. */

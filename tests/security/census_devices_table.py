@@ -70,7 +70,7 @@ def common(events):
 ARGUMENTS = {
     BLK: {**common(9), "preadv": [{0: {8}}], "pwritev": [{0: {8}}], "fdatasync": [{0: {8}}], "fallocate": [{0: {8}}],
           "ioctl": [{0: {8}, 1: {BLKDISCARD}}]},
-    URING: {**common(9), "preadv2": [{0: {8}}], "ioctl": [{0: {8}, 1: {BLKDISCARD}}]},
+    URING: {**common(9), "io_uring_enter": [{0: From(9)}], "preadv2": [{0: {8}}], "ioctl": [{0: {8}, 1: {BLKDISCARD}}]},
     NET: {**common(8), "readv": [{0: From(8)}], "writev": [{0: From(8)}], "ioctl": [{0: From(8), 1: {TUNSETOFFLOAD}}]},
     RNG: {**common(9), "readv": [{0: {8}}]},
 }

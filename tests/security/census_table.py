@@ -78,7 +78,7 @@ OTHER_FDS = {
         ("seqpacket", "rw"),                     # vmmd
         ("seqpacket", "rw"),                     # apid
         ("seqpacket", "rw"), ("seqpacket", "rw"),  # the log's two ends
-        ("seqpacket", "rw"),                     # the console helper's control
+        ("seqpacket", "rw"), ("seqpacket", "rw"),  # the console helper's control, and a copy that tells its very end
         ("pidfd", "rw"), ("pidfd", "rw"), ("pidfd", "rw"),  # vmmd, apid, console
         ("pipe", "r"), ("pipe", "r"),            # what apid and console had to say before their exec
         ("LOG", "w"),
@@ -148,7 +148,7 @@ CHILD_JAIL = {"setsid", "umask", "rt_sigaction", "dup3", "close_range", "unshare
 CHILD_START = {"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "getrandom", "readlink", "readlinkat", "access",
                "pread64", "mremap", "mprotect", "epoll_create1"}
 # Devices: the calls of the queues' threads, once they are there; what makes threads and rings before that.
-CHILD_DEVICES = {"preadv", "preadv2", "pwritev", "readv", "writev", "fdatasync", "fallocate", "io_uring_enter", "io_uring_setup",
+CHILD_DEVICES = {"statx", "preadv", "preadv2", "pwritev", "readv", "writev", "fdatasync", "fallocate", "io_uring_enter", "io_uring_setup",
                  "io_uring_register", "rt_sigprocmask", "sched_setaffinity"}
 CALLS[MONITOR] = MONITOR_OWN | CHILD_JAIL | CHILD_START | CHILD_DEVICES | CALLS[APID] | CALLS[CONSOLE]
 

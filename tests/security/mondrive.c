@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -318,21 +319,25 @@ static void send_start(struct drive *dr, int uids)
 
 /* --- loop --------------------------------------------------------------------------------------------------------------------- */
 
-static void take_messages(const char *who, struct chan *c)
+/* False at the end of the channel. */
+static bool take_messages(const char *who, struct chan **c)
 {
 	struct chan_msg m;
 	int r;
 
-	while ((r = chan_recv(c, &m)) == 1) {
+	if (*c == NULL)
+		return false;
+	while ((r = chan_recv(*c, &m)) == 1) {
 		print_message(who, &m);
 		chan_msg_fini(&m);
 	}
-	(void)chan_flush(c);
-	if (r < 0) {
-		(void)printf("%s gone\n", who);
-		(void)fflush(stdout);
-		exit(0);
-	}
+	(void)chan_flush(*c);
+	if (r == 0)
+		return true;
+	(void)printf("%s gone\n", who);
+	chan_free(*c);
+	*c = NULL;
+	return false;
 }
 
 static void take_logs(int fd)
@@ -363,13 +368,16 @@ int main(int argc, char **argv)
 	send_start(&dr, atoi(argv[2]));
 	for (;;) {
 		struct pollfd p[] = { { .fd = 0, .events = POLLIN }, { .fd = chan_fd(dr.vmmd), .events = POLLIN },
-				      { .fd = chan_fd(dr.apid), .events = POLLIN }, { .fd = dr.log, .events = POLLIN } };
+				      { .fd = dr.apid != NULL ? chan_fd(dr.apid) : -1, .events = POLLIN },
+				      { .fd = dr.log, .events = POLLIN } };
 
 		(void)poll(p, nitems(p), -1);
 		take_logs(dr.log);
-		take_messages("vmmd", dr.vmmd);
-		take_messages("apid", dr.apid);
+		bool lives = take_messages("vmmd", &dr.vmmd);
+		(void)take_messages("apid", &dr.apid);
 		(void)fflush(stdout);
+		if (!lives)
+			return 0;
 		if (p[0].revents == 0)
 			continue;
 		ssize_t n = read(0, line + used, sizeof(line) - 1 - used);

@@ -37,7 +37,7 @@ static struct {
 	int spawn_result, verify_result, configure_result;
 	struct verify_want verified;
 	/* what the owner heard */
-	unsigned configured, up, died, failed, stopped;
+	unsigned configured, up, died, failed, stopped, swept;
 	uint32_t detail;
 	char why[1024];
 } w;
@@ -107,6 +107,12 @@ void monitor_note_missing(struct monitor *mon, const char *who, struct jail_miss
 	(void)mon;
 	(void)who;
 	(void)m;
+}
+
+void monitor_sweep(struct monitor *mon)
+{
+	(void)mon;
+	w.swept++;
 }
 
 void monitor_after(struct event *timer, uint32_t ms)
@@ -285,8 +291,12 @@ static void hello_configuration_lockdown_ready_up(void **state)
 	(void)state;
 	start();
 	assert_int_equal(w.h.state, HELPER_BLANK);
+	assert_int_equal(w.h.fork_no, 1);
+	assert_false(w.h.said_hello);
 	say_hello();
 	assert_int_equal(w.h.state, HELPER_LOCKING);
+	assert_true(w.h.said_hello);
+	assert_int_equal(w.swept, 1);
 	assert_int_equal(w.configured, 1);
 	assert_int_equal(chan_recv(w.peer, &m), 1);
 	assert_int_equal(m.type, MSG_HLP_LOCKDOWN);
@@ -312,6 +322,18 @@ static void ready_that_is_not_true_is_a_crash(void **state)
 	assert_int_equal(w.killed, 1);
 	assert_int_equal(w.died, 1);
 	assert_int_equal(w.spawned, 2);
+}
+
+static void ready_of_one_that_dies_of_its_filter_is_left_to_die_of_that(void **state)
+{
+	(void)state;
+	start();
+	say_hello();
+	w.verify_result = -ESRCH;
+	say_ready(0);
+	assert_int_equal(w.up + w.killed, 0);
+	die_of(SIGSYS);
+	assert_int_equal(w.h.state, HELPER_FAILED);
 }
 
 static void words_out_of_order_are_a_crash(void **state)
@@ -393,6 +415,9 @@ static void the_first_successor_comes_at_once_the_next_ones_later(void **state)
 	die_of(SIGSEGV);
 	assert_int_equal(w.died, 1);
 	assert_non_null(strstr(w.why, "was killed by signal 11"));
+	assert_int_equal(w.h.fork_no, 2);
+	assert_false(w.h.said_hello);
+	assert_int_equal(w.swept, 2);
 	assert_int_equal(w.spawned, 2);
 	assert_int_equal(w.h.state, HELPER_BLANK);
 	die_of(SIGSEGV);
@@ -566,6 +591,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(hello_configuration_lockdown_ready_up), T(ready_that_is_not_true_is_a_crash),
+		T(ready_of_one_that_dies_of_its_filter_is_left_to_die_of_that),
 		T(words_out_of_order_are_a_crash), T(another_version_is_a_crash), T(what_cannot_be_configured_is_a_crash),
 		T(a_refusal_is_final_and_keeps_its_chain), T(a_refusal_and_death_at_once_are_a_refusal),
 		T(a_refusal_from_one_that_serves_is_a_crash), T(the_first_successor_comes_at_once_the_next_ones_later),

@@ -75,6 +75,17 @@ static void each_weakness_is_found_and_named(void **state)
 	}
 }
 
+static void one_that_its_filter_is_ending_is_told_apart(void **state)
+{
+	struct verify_want w = want;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(status_with("Seccomp:\t3", &w, &e), -ESRCH);
+	w.missing.old = UINT32_C(1) << JAIL_LAYER_SECCOMP;
+	assert_int_equal(status_with("Seccomp:\t3", &w, &e), -ESRCH);
+}
+
 static void missing_layers_are_not_demanded(void **state)
 {
 	static const struct {
@@ -174,6 +185,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(locked_process_passes),
 		cmocka_unit_test(each_weakness_is_found_and_named),
+		cmocka_unit_test(one_that_its_filter_is_ending_is_told_apart),
 		cmocka_unit_test(missing_layers_are_not_demanded),
 		cmocka_unit_test(truncated_text_does_not_pass),
 		cmocka_unit_test(more_descriptors_than_planned_are_found),

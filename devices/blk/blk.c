@@ -83,7 +83,7 @@ int blk_prepare(struct blk *b, struct jail_limits *lim, struct err *e)
 		lim->fsize = d->image.shape.bytes;
 	/* The kernel makes a ring's workers when they are needed, as tasks of this process. */
 	if (b->setup.use_io_uring && lim->nproc != JAIL_KEEP)
-		lim->nproc += (uint64_t)IO_WORKERS * b->n_queues;
+		lim->nproc = (lim->nproc > 0 ? lim->nproc : 1) + (uint64_t)IO_WORKERS * b->n_queues;
 	if (lim->as_bytes != JAIL_KEEP)
 		lim->as_bytes += bytes;
 	b->ops.role = b->setup.use_io_uring ? JAIL_BLK_URING : JAIL_BLK;

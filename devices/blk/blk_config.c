@@ -52,11 +52,11 @@ static uint8_t log2_ratio(uint32_t big, uint32_t small)
 
 void blk_config_fill(const struct blk_shape *s, unsigned n_queues, uint16_t queue_size, uint8_t out[BLK_CONFIG_BYTES])
 {
-	uint32_t min_io = s->min_io / s->logical;
+	uint32_t min_io = s->min_io / s->logical, segments = queue_size > 2 ? queue_size - 2u : 1;
 	struct virtio_blk_config c = {
 		.capacity = htole64(s->bytes / BLK_SECTOR),
 		/* Linux takes it that header and status fit the queue beside the segments. */
-		.seg_max = htole32(queue_size > 2 ? queue_size - 2u : 1),
+		.seg_max = htole32(segments < BLK_SEGMENTS_MAX ? segments : BLK_SEGMENTS_MAX),
 		.blk_size = htole32(s->logical),
 		.physical_block_exp = log2_ratio(s->physical, s->logical),
 		.min_io_size = htole16((uint16_t)(min_io <= UINT16_MAX ? min_io : 0)),

@@ -85,7 +85,8 @@ static size_t page_up(size_t n)
 /* One mapping for all of a queue: slots, long iovecs, bounce buffers. What is not used is never there. */
 int blk_queue_init(struct blk_queue *q, struct blk_disk *disk, unsigned index, unsigned depth, struct err *e)
 {
-	unsigned max_iov = (depth > 128 ? depth : 128) + 16;
+	unsigned longest = depth < BLK_SEGMENTS_MAX ? depth : BLK_SEGMENTS_MAX + 2;
+	unsigned max_iov = (longest > 128 ? longest : 128) + 16;
 	size_t big = 2 * sizeof(struct iovec) * max_iov;
 	unsigned n_big = (unsigned)(BIG_BYTES / big > BIG_MIN ? BIG_BYTES / big : BIG_MIN);
 	unsigned n_slots = depth + SPARE_SLOTS, n_bounce = disk->image.direct ? BOUNCES : 0;

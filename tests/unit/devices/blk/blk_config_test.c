@@ -119,6 +119,18 @@ static void tiny_queues_still_have_a_segment(void **state)
 	}
 }
 
+static void segments_end_at_what_a_chain_can_have(void **state)
+{
+	static const uint16_t sizes[] = { 1024, 2048, 32768 };
+	uint8_t c[BLK_CONFIG_BYTES];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		blk_config_fill(&plain, 1, sizes[i], c);
+		assert_int_equal(le32_get(c + AT(seg_max)), 1022);
+	}
+}
+
 static void the_cache_is_on_as_negotiated(void **state)
 {
 	uint64_t flush = BIT(VIRTIO_BLK_F_FLUSH), both = flush | BIT(VIRTIO_BLK_F_CONFIG_WCE);
@@ -141,6 +153,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_offered_has_no_limits),
 		cmocka_unit_test(topology_counts_logical_blocks),
 		cmocka_unit_test(tiny_queues_still_have_a_segment),
+		cmocka_unit_test(segments_end_at_what_a_chain_can_have),
 		cmocka_unit_test(the_cache_is_on_as_negotiated),
 	};
 

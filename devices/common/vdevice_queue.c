@@ -387,6 +387,8 @@ static void vu_set_kick(void *arg, unsigned i, int fd)
 	struct vdevice *vd = arg;
 
 	fd_closep(&vd->queues[i].kick_fd);
+	if (fd >= 0) /* the front end may read it too: no read here may wait */
+		(void)fd_set_nonblock(fd, true);
 	vd->queues[i].kick_fd = fd;
 }
 

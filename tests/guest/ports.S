@@ -92,7 +92,7 @@ start:
 	sub %ebx, %eax
 	REPORT "pm_timer_step"
 
-	/* The host bridge, by both ways; and nobody in slot 1. */
+	/* The host bridge, by both ways; the entropy device in slot 1, as there is no console; and nobody in slot 31. */
 	mov $0xcf8, %edx
 	mov $0x80000000, %eax
 	out %eax, (%dx)
@@ -105,12 +105,20 @@ start:
 	mov $0xcfc, %edx
 	in (%dx), %eax
 	REPORT "cf8_slot1"
+	mov $0xcf8, %edx
+	mov $0x8000f800, %eax
+	out %eax, (%dx)
+	mov $0xcfc, %edx
+	in (%dx), %eax
+	REPORT "cf8_slot31"
 	mov ECAM, %eax
 	REPORT "ecam_slot0"
 	mov ECAM + 8, %eax
 	REPORT "ecam_class"
 	mov ECAM + 0x8000, %eax
 	REPORT "ecam_slot1"
+	mov ECAM + 31 * 0x8000, %eax
+	REPORT "ecam_slot31"
 
 	/* IOAPIC version, and what a wrong width does. */
 	movl $1, IOAPIC

@@ -104,11 +104,12 @@ def legacy_registers_read_as_documented():
 
 
 @tap.test
-def pci_has_the_host_bridge_and_nothing_else():
+def pci_has_the_host_bridge_and_the_entropy_device():
     v = guest.values(ran("ports"))
     for way in ("cf8", "ecam"):
         tap.eq(v[way + "_slot0"], "0d578086", way)
-        tap.eq(v[way + "_slot1"], "ffffffff", way)
+        tap.eq(v[way + "_slot1"], "10441af4", way)
+        tap.eq(v[way + "_slot31"], "ffffffff", way)
     tap.eq(v["ecam_class"], "06000000", "class and revision")
     tap.eq(v["ioapic_version"], "00170011", "IOAPIC version")
 

@@ -103,7 +103,7 @@ static int open_tty(struct con_host *t, struct err *e)
 	return open_input(t, e);
 }
 
-/* --- pty ------------------------------------------------------------------------------------------------------------- */
+/* --- pty -------------------------------------------------------------------------------------------------------- */
 
 /* #syscalls monitor: ioctl(ANY: TIOCGPTPEER) openat */
 static int pty_slave(int master, const char *path)
@@ -143,7 +143,7 @@ static int open_pty(struct con_host *t, struct err *e)
 	return tcsetattr(t->fds[1], TCSANOW, &raw) < 0 ? err_sys(e, -errno, "settings of \"%s\"", t->path) : 0;
 }
 
-/* --- file, socket ---------------------------------------------------------------------------------------------------- */
+/* --- file, socket ----------------------------------------------------------------------------------------------- */
 
 static int open_file(struct con_host *t, const char *path, struct err *e)
 {

@@ -24,7 +24,8 @@ struct disk_image {
 };
 #define DISK_IMAGE_NONE ((struct disk_image){ .image = -1, .lock = -1 })
 
-/* Open what @cfg names. Nothing is locked yet: look first whether it is ours already. Fills *@out or leaves nothing behind. */
+/* Open what @cfg names. Nothing is locked yet: look first whether it is ours already. Fills *@out or leaves nothing
+ * behind. */
 int disk_open(struct disk_image *out, const struct cfg_disk *cfg, struct err *e) __must_check;
 /* Take the lock: a shared one for a disk that is only read. */
 int disk_lock(const struct disk_image *img, const struct cfg_disk *cfg, struct err *e) __must_check;

@@ -68,7 +68,7 @@ int jail_caps_pass_on(uint64_t set);
 void jail_limits_base(enum jail_role role, struct jail_missing *m);
 void jail_limits_exact(const struct jail_limits *lim, struct jail_missing *m);
 
-/* --- jail_landlock.c, jail_seccomp.c, jail_misc.c ------------------------------------------------------------------- */
+/* --- jail_landlock.c, jail_seccomp.c, jail_misc.c --------------------------------------------------------------- */
 
 void jail_landlock_deny_all(struct jail_missing *m);
 int jail_seccomp_install(enum jail_role role, bool all_threads, struct jail_missing *m, struct err *e);
@@ -99,7 +99,7 @@ void jail_pre_root(uint64_t ns, struct jail_missing *m);
 /* Capabilities, ids, parent-death signal, limits, hardening. */
 int jail_pre_drop(const struct jail_pre *p, struct jail_missing *m, struct err *e);
 
-/* --- second recipe ------------------------------------------------------------------------------------------------- */
+/* --- second recipe ---------------------------------------------------------------------------------------------- */
 
 /* First record on the channel: what was done for the program and what is left to do. */
 enum { JAIL_SETUP_MAGIC = 0x6a61696c };

@@ -37,7 +37,7 @@ bool con_is_up(const struct con *con)
 	return con->mode == CONSOLE_MODE_NULL || con->helper.state == HELPER_UP;
 }
 
-/* --- the target -------------------------------------------------------------------------------------------------------- */
+/* --- the target ------------------------------------------------------------------------------------------------- */
 
 /* Two consoles on one terminal: its settings are given back once, when the last of them closes. */
 static struct con *on_same_terminal(const struct con *con)
@@ -96,7 +96,7 @@ void con_describe(const struct con *con, struct msg_con_config *cfg)
 	cfg->termios = (uint8_t *)(uintptr_t)&con->host.saved;
 }
 
-/* --- the serial port's helper ------------------------------------------------------------------------------------------- */
+/* --- the serial port's helper ----------------------------------------------------------------------------------- */
 
 static const struct helper_kind console_kind = { .role = JAIL_CONSOLE, .program = "cloister-console",
 						 .ready_ms = READY_TIMEOUT_MS };
@@ -200,7 +200,7 @@ static void con_stopped(struct helper *h)
 static const struct helper_ops console_helper_ops = { .configure = con_configure, .expect = con_expect, .up = con_up,
 						      .failed = con_failed, .stopped = con_stopped };
 
-/* --- open and shut --------------------------------------------------------------------------------------------------- */
+/* --- open and shut ---------------------------------------------------------------------------------------------- */
 
 void con_init(struct con *con, struct monitor *mon, enum console_id which)
 {

@@ -51,7 +51,7 @@ int dev_err(const struct dev *d, int r, struct err *e)
 	return id != NULL ? err_wrap(e, r, "%s \"%s\"", d->ops->name, id) : err_wrap(e, r, "%s", d->ops->name);
 }
 
-/* --- what vmmd hears ---------------------------------------------------------------------------------------------------- */
+/* --- what vmmd hears -------------------------------------------------------------------------------------------- */
 
 static void send_gone(struct dev *d, bool final, const char *why)
 {
@@ -119,7 +119,7 @@ void dev_fail(struct dev *d, const struct err *why)
 		vm_helper_changed(d->mon);
 }
 
-/* --- its helper --------------------------------------------------------------------------------------------------------- */
+/* --- its helper ------------------------------------------------------------------------------------------------- */
 
 static int on_configure(struct helper *h, struct err *e)
 {
@@ -160,7 +160,7 @@ static void on_failed(struct helper *h, const struct err *why)
 	dev_fail(d, why);
 }
 
-/* --- end ---------------------------------------------------------------------------------------------------------------- */
+/* --- end -------------------------------------------------------------------------------------------------------- */
 
 /* What it had, as far as it is ours. */
 static void dev_close(struct dev *d)
@@ -336,7 +336,7 @@ bool dev_console_in_use(const struct monitor *mon)
 	return false;
 }
 
-/* --- open --------------------------------------------------------------------------------------------------------------- */
+/* --- open ------------------------------------------------------------------------------------------------------- */
 
 static int start(struct dev *d, struct err *e)
 {
@@ -403,7 +403,8 @@ static int wait_for_dying(struct dev *d, struct err *e)
 	return 0;
 }
 
-static struct dev *dev_new(struct monitor *mon, const struct dev_ops *ops, enum dev_kind kind, uint32_t index, const void *cfg)
+static struct dev *dev_new(struct monitor *mon, const struct dev_ops *ops, enum dev_kind kind, uint32_t index,
+			   const void *cfg)
 {
 	struct dev *d = calloc(1, sizeof(*d));
 
@@ -488,7 +489,7 @@ int op_open_vcon(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	return dev_open(ctx, &dev_vcon_ops, DEV_CONSOLE, 0, &o->config, e);
 }
 
-/* --- hand-over ---------------------------------------------------------------------------------------------------------- */
+/* --- hand-over -------------------------------------------------------------------------------------------------- */
 
 int dev_all_ready(const struct monitor *mon, struct err *e)
 {
@@ -536,7 +537,7 @@ int dev_details(const struct monitor *mon, struct msg_mon_handover_result *res)
 		return -ENOMEM;
 	for (size_t i = 0; (d = dev_next(mon, &i)) != NULL;)
 		if (d->kind == DEV_DISK && d->ours)
-			res->details[n++] = (struct msg_dev_detail){ .kind = d->kind, .index = d->index, .detail = d->detail };
+			res->details[n++] = (struct msg_dev_detail){ d->kind, d->index, d->detail };
 	res->n_details = (uint32_t)n;
 	return 0;
 }
@@ -552,7 +553,7 @@ size_t dev_pids(const struct monitor *mon, pid_t *pids, size_t max)
 	return n;
 }
 
-/* --- vmmd's --------------------------------------------------------------------------------------------------------------- */
+/* --- vmmd's ----------------------------------------------------------------------------------------------------- */
 
 int op_vmm_device_kill(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {

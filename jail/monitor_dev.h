@@ -8,8 +8,8 @@
  *	monitor_tap.c		cloister-tap, asked for a network device's taps
  *	monitor_dev_foreign.c	somebody else's back end: its socket
  *
- *	WAITING ── has what it works on ──► STARTING ── helper verified, or connected ──► UP ◄──► DOWN (a successor is on its way)
- *	   └──────────── can't be had ──────────┴──────► FAILED ◄──────────────────────────┘
+ *	WAITING ── has what it works on ──► STARTING ── verified, or connected ──► UP ◄──► DOWN (a successor is on its way)
+ *	   └──────── can't be had ──────────────┴──► FAILED ◄───────────────────────────────┘
  *	any ── release ──► (mon->dying) until no process of it is left; only then locks and taps are given back
  *
  * vmmd knows a device from the hand-over on, and an incarnation of it by its generation.
@@ -115,7 +115,7 @@ struct dev_ops {
 };
 extern const struct dev_ops dev_disk_ops, dev_net_ops, dev_rng_ops, dev_vcon_ops;
 
-/* --- monitor_dev.c ------------------------------------------------------------------------------------------------------ */
+/* --- monitor_dev.c ---------------------------------------------------------------------------------------------- */
 
 /* What .open() began is done, or failed. */
 void dev_opened(struct dev *d);
@@ -145,7 +145,7 @@ void dev_kill_all(struct monitor *mon);
 bool dev_console_in_use(const struct monitor *mon);
 struct dev *dev_next(const struct monitor *mon, size_t *i); /* each device, NULL at the end */
 
-/* --- monitor_dev_shared.c ----------------------------------------------------------------------------------------------- */
+/* --- monitor_dev_shared.c --------------------------------------------------------------------------------------- */
 
 #define DEV_SHARED_NONE ((struct dev_shared){ .err_fd = -1, .inflight_fd = -1, .log_fd = -1, .stats_fd = -1 })
 #define DEV_WIRE_NONE ((struct dev_wire){ { -1, -1 }, { -1, -1 } })
@@ -161,7 +161,7 @@ int dev_send_vhost(struct dev *d, struct err *e) __must_check;
 int dev_send_device(struct dev *d, struct err *e) __must_check;
 int dev_make_page(const char *name, uint64_t bytes, struct err *e) __must_check;
 
-/* --- monitor_dev_foreign.c ---------------------------------------------------------------------------------------------- */
+/* --- monitor_dev_foreign.c -------------------------------------------------------------------------------------- */
 
 #define DEV_FOREIGN_NONE ((struct dev_foreign){ .socket = -1, .listen = -1 })
 /* Connect to, or listen on, @path; dev_up() or dev_fail() follows. */
@@ -170,7 +170,7 @@ int dev_foreign_open(struct dev *d, const char *path, bool listens, struct err *
 void dev_foreign_renew(struct dev *d);
 void dev_foreign_close(struct dev *d);
 
-/* --- monitor_tap.c ------------------------------------------------------------------------------------------------------ */
+/* --- monitor_tap.c ---------------------------------------------------------------------------------------------- */
 
 /* Ask for the taps of @d; dev_opened() or dev_fail() follows. @given: descriptors to check, or none. */
 int tap_begin(struct dev *d, const struct msg_tap_config *ask, const int *given, struct err *e) __must_check;

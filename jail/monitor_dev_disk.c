@@ -29,7 +29,7 @@ static const char *disk_id(const struct dev *d)
 	return cfg_of(d)->id;
 }
 
-/* --- groups of limits ---------------------------------------------------------------------------------------------------- */
+/* --- groups of limits ------------------------------------------------------------------------------------------- */
 
 static struct limit_group *group_of(struct monitor *mon, const char *id)
 {
@@ -83,7 +83,7 @@ int op_limit_group(void *ctx, const void *msg, struct chan_msg *m, struct err *e
 	return err_sys(e, -ENOMEM, "rate limit group");
 }
 
-/* --- image ---------------------------------------------------------------------------------------------------------------- */
+/* --- image ------------------------------------------------------------------------------------------------------ */
 
 static int disk_check(struct dev *d, struct err *e)
 {

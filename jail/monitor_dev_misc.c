@@ -13,7 +13,7 @@
 
 enum { QUEUE_SIZE = 256, VCON_QUEUES = 2, RNG_QUEUES = 1 };
 
-/* --- entropy -------------------------------------------------------------------------------------------------------------- */
+/* --- entropy ---------------------------------------------------------------------------------------------------- */
 
 static const char *rng_id(const struct dev *d)
 {
@@ -74,7 +74,7 @@ const struct dev_ops dev_rng_ops = {
 	.close = rng_close,
 };
 
-/* --- virtio console ------------------------------------------------------------------------------------------------------- */
+/* --- virtio console --------------------------------------------------------------------------------------------- */
 
 static struct con *target_of(const struct dev *d)
 {
@@ -131,8 +131,8 @@ static void vcon_close(struct dev *d)
 	(void)d; /* the target is the console's */
 }
 
-static const struct helper_kind vcon_kind = { .role = JAIL_VCONSOLE, .program = "cloister-console", .word = CONSOLE_VIRTIO_WORD,
-					      .ready_ms = DEV_READY_MS };
+static const struct helper_kind vcon_kind = { .role = JAIL_VCONSOLE, .program = "cloister-console",
+					      .word = CONSOLE_VIRTIO_WORD, .ready_ms = DEV_READY_MS };
 
 const struct dev_ops dev_vcon_ops = {
 	.name = "console",

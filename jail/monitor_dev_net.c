@@ -58,7 +58,8 @@ static int net_check(struct dev *d, struct err *e)
 	return 0;
 }
 
-/* What was inherited survives an exec; nothing that the monitor opened itself does. A copy, so that the next boot finds it too.
+/* What was inherited survives an exec; nothing that the monitor opened itself does. A copy, so that the next boot finds
+ * it too.
  * #syscalls monitor: fcntl(F_GETFD, F_DUPFD_CLOEXEC)
  */
 static int inherited(int number, struct err *e)
@@ -78,7 +79,8 @@ static int with_given(struct dev *d, struct msg_tap_config *ask, struct err *e)
 	unsigned n = 0;
 
 	if (cfg->n_fds != d->net.n_pairs)
-		return err_set(e, -ERR_INVALID, "%zu descriptors for %u pairs of queues", (size_t)cfg->n_fds, d->net.n_pairs);
+		return err_set(e, -ERR_INVALID, "%zu descriptors for %u pairs of queues", cfg->n_fds,
+			       d->net.n_pairs);
 	while (r >= 0 && n < cfg->n_fds) {
 		r = inherited(cfg->fds[n], e);
 		if (r >= 0)

@@ -26,7 +26,8 @@ enum {
 
 static void begin(struct helper *h);
 
-void helper_init(struct helper *h, struct monitor *mon, const struct helper_kind *kind, const struct helper_ops *ops, void *owner)
+void helper_init(struct helper *h, struct monitor *mon, const struct helper_kind *kind, const struct helper_ops *ops,
+		 void *owner)
 {
 	*h = (struct helper){ .mon = mon, .kind = kind, .ops = ops, .owner = owner, .exe_fd = -1, .peer = -1,
 			      .state = HELPER_NONE, .child = SPAWN_CHILD_NONE };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A jailed process that serves one thing, and its successors: what consoles and devices have in common. The owner keeps what must
- * outlive a process, and gives it to each of them.
+ * A jailed process that serves one thing, and its successors: what consoles and devices have in common. The owner keeps
+ * what must outlive a process, and gives it to each of them.
  *
  *	NONE ── start ──► BLANK ── hello, configured ──► LOCKING ── ready, verified ──► UP
  *	                    ▲                               │ "cannot serve"              │
@@ -87,11 +87,12 @@ struct helper {
 extern const struct link_ops monitor_helper_ops; /* monitor_ops.c */
 
 /* Storage of the owner's. @device: what log lines name beside the program, "" or "_disk0". */
-void helper_init(struct helper *h, struct monitor *mon, const struct helper_kind *kind, const struct helper_ops *ops, void *owner);
+void helper_init(struct helper *h, struct monitor *mon, const struct helper_kind *kind, const struct helper_ops *ops,
+		 void *owner);
 void helper_name(struct helper *h, const char *device);
 
-/* Start the first process, with a fresh breaker. What goes wrong with the process is told later, by .died and .failed; only a
- * lack of memory at once. */
+/* Start the first process, with a fresh breaker. What goes wrong with the process is told later, by .died and .failed;
+ * only a lack of memory at once. */
 int helper_start(struct helper *h, struct err *e) __must_check;
 /* The process there is ends, and a successor gets what the owner has by then; no crash is counted. */
 void helper_renew(struct helper *h);

@@ -199,7 +199,8 @@ void con_kill(struct con *con);
 void con_renew_stream(struct con *con);
 bool con_is_open(const struct con *con);
 bool con_is_up(const struct con *con); /* the serial port's helper is; or it needs none */
-/* For whoever serves its target: what to tell it, that it is up, that none will be any more, that what worked on it is gone. */
+/* For whoever serves its target: what to tell it, that it is up, that none will be any more, that what worked on it is
+ * gone. */
 void con_describe(const struct con *con, struct msg_con_config *cfg);
 void con_serve(struct con *con);
 void con_lose(struct con *con);

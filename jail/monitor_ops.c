@@ -46,7 +46,7 @@ static bool is_violation(int r)
 	return r == -ENOTSUP || r == -EPROTO || r == -EBADMSG;
 }
 
-/* --- the starter, then vmmd ------------------------------------------------------------------------------------------ */
+/* --- the starter, then vmmd ------------------------------------------------------------------------------------- */
 
 int monitor_take_start(struct monitor *mon, struct chan_msg *m, struct err *e)
 {
@@ -77,7 +77,7 @@ static void on_vmmd_gone(void *arg, int why)
 
 const struct link_ops monitor_vmmd_ops = { .on_msg = on_vmmd_msg, .on_gone = on_vmmd_gone };
 
-/* --- apid ------------------------------------------------------------------------------------------------------------- */
+/* --- apid ------------------------------------------------------------------------------------------------------- */
 
 void monitor_answer(struct monitor *mon, uint32_t id, int code, const struct err *e)
 {
@@ -150,7 +150,7 @@ static void on_apid_gone(void *arg, int why)
 
 const struct link_ops monitor_apid_ops = { .on_msg = on_apid_msg, .on_gone = on_apid_gone };
 
-/* --- helpers ---------------------------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------------------------- */
 
 static void on_helper_msg(void *arg, struct chan_msg *m)
 {

@@ -43,7 +43,7 @@
 	APID(MON_OPEN_DISK, &desc_msg_mon_open_disk, SERVING, RESULT | COSTLY, op_open_disk)       /* image, helper */ \
 	APID(MON_OPEN_NET, &desc_msg_mon_open_net, SERVING, RESULT | COSTLY, op_open_net)          /* taps, helper */ \
 	APID(MON_OPEN_RNG, &desc_msg_mon_open_rng, SERVING, RESULT | COSTLY, op_open_rng)          /* source, helper */ \
-	APID(MON_OPEN_VCON, &desc_msg_mon_open_vcon, SERVING, RESULT | COSTLY, op_open_vcon)       /* helper of the console */ \
+	APID(MON_OPEN_VCON, &desc_msg_mon_open_vcon, SERVING, RESULT | COSTLY, op_open_vcon)       /* console's helper */ \
 	APID(MON_HANDOVER, &desc_msg_mon_handover, SERVING, TYPED | COSTLY, op_handover)           /* to vmmd */ \
 	APID(MON_RELEASE, NULL, SERVING, RESULT, op_release)                        /* the boot failed */ \
 	APID(MON_FLUSHED, NULL, ENDING, NONE, op_flushed)                           /* last words are out */ \

@@ -425,8 +425,8 @@ static int answer_handover(struct monitor *mon, struct err *e)
 		return r;
 	if (dev_details(mon, &res) < 0)
 		return err_sys(e, -ENOMEM, "telling what the devices found");
-	(void)link_send(&mon->apid_link, MSG_MON_HANDOVER_RESULT, mon->handover_id, &desc_msg_mon_handover_result, &res, NULL,
-			0);
+	(void)link_send(&mon->apid_link, MSG_MON_HANDOVER_RESULT, mon->handover_id, &desc_msg_mon_handover_result, &res,
+			NULL, 0);
 	obj_fini(&desc_msg_mon_handover_result, &res);
 	return 0;
 }

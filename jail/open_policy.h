@@ -14,8 +14,8 @@
 
 #include "common/err.h"
 
-/* A regular file or block device, found but not opened (opening a device can have effects: a watchdog starts; and a FIFO waits). An
- * O_PATH descriptor for open_policy_again(), *@st what it is. */
+/* A regular file or block device, found but not opened (opening a device can have effects: a watchdog starts; and a FIFO
+ * waits). An O_PATH descriptor for open_policy_again(), *@st what it is. */
 int open_policy_look(const char *path, struct stat *st, struct err *e) __must_check;
 /* The size of the file or block device that @fd and @st are. */
 int open_policy_size(int fd, const struct stat *st, uint64_t *size) __must_check;

@@ -46,7 +46,7 @@ struct plan {
 	gid_t gid;
 };
 
-/* --- in the child -------------------------------------------------------------------------------------------------- */
+/* --- in the child ----------------------------------------------------------------------------------------------- */
 
 /* Descriptors 0 .. 2+n become the given ones, report and program follow close-on-exec, everything else is closed. The
  * sources are first moved out of the way, so that none is overwritten before its turn.
@@ -182,7 +182,7 @@ static void __attribute__((noreturn)) child_main(const struct spawn_req *req, st
 	_exit(SPAWN_EXIT_FAILED);
 }
 
-/* --- in the parent ------------------------------------------------------------------------------------------------- */
+/* --- in the parent ---------------------------------------------------------------------------------------------- */
 
 /* #syscalls monitor: clone */
 static pid_t clone_child(uint64_t flags, int *pidfd)

@@ -135,7 +135,7 @@ static int prepare(struct start *s, struct err *e)
 	return 0;
 }
 
-/* --- the child --------------------------------------------------------------------------------------------------------- */
+/* --- the child -------------------------------------------------------------------------------------------------- */
 
 /* Clients wait for apid, and its loader takes as long as the monitor's own exec: so it is started before that. What
  * fails here is tried again, and reported, by the monitor. */
@@ -201,7 +201,7 @@ static void __attribute__((noreturn)) become_monitor(struct start *s, int argc, 
 	fail(STDERR_FILENO, &e);
 }
 
-/* --- the parent -------------------------------------------------------------------------------------------------------- */
+/* --- the parent ------------------------------------------------------------------------------------------------- */
 
 /* Everything moves to its place in vmmd; what the client left open stays with the monitor. */
 static int place_fds(struct start *s)

@@ -21,8 +21,8 @@ enum {
 	UIDS_SLOT_APID = 1,
 	UIDS_SLOT_CONSOLE = 2, /* serial; the virtio console comes next */
 	UIDS_SLOT_RNG = 4,
-	/* And on, by index: a PCI segment has 31 slots. More of them would share the last uid, where the limit on tasks counts
-	 * those of all. */
+	/* And on, by index: a PCI segment has 31 slots. More of them would share the last uid, where the limit on tasks
+	 * counts those of all. */
 	UIDS_SLOT_DISKS = 32,
 	UIDS_SLOT_NETS = 64,
 	UIDS_SLOTS_PER_KIND = 32,

@@ -242,8 +242,7 @@ void dev_ended(struct dev *d)
 	dev_free(d);
 	if (console)
 		con_dev_gone(&mon->consoles[CONSOLE_ID_VIRTIO]);
-	if (mon->dying == NULL)
-		open_waiting(mon);
+	open_waiting(mon);
 	end_part_closed(mon);
 }
 
@@ -366,13 +365,22 @@ static int open_now(struct dev *d, struct err *e)
 	return r == 0 ? start(d, e) : r < 0 ? r : 0;
 }
 
+/* For one of the same kind: a console that drains keeps no disk from the next boot. */
+static bool must_wait(const struct dev *d)
+{
+	for (const struct dev *old = d->mon->dying; old != NULL; old = old->next)
+		if (old->kind == d->kind)
+			return true;
+	return false;
+}
+
 static void open_waiting(struct monitor *mon)
 {
 	struct dev *d;
 	struct err e;
 
 	for (size_t i = 0; (d = dev_next(mon, &i)) != NULL;) {
-		if (d->on_deadline == NULL)
+		if (d->on_deadline == NULL || must_wait(d))
 			continue;
 		err_clear(&e);
 		if (open_now(d, &e) < 0)
@@ -432,7 +440,7 @@ static int dev_begin(struct dev *d, struct err *e)
 	if (r == 0)
 		r = dev_shared_make(&d->shared, d->n_queues, d->queue_size, d->mon->memory_size, d->ours, e);
 	if (r == 0)
-		r = d->mon->dying != NULL ? wait_for_dying(d, e) : open_now(d, e);
+		r = must_wait(d) ? wait_for_dying(d, e) : open_now(d, e);
 	return r < 0 ? dev_err(d, r, e) : 0;
 }
 

@@ -446,8 +446,8 @@ static void vu_reset(void *arg)
 {
 	struct vdevice *vd = arg;
 
-	/* The queues forget their faults when they start. A front end of ours that is gone has not reset its device: the driver goes on
-	 * with a successor. */
+	/* The queues forget their faults when they start. A front end of ours that is gone has not reset its device:
+	 * the driver goes on with a successor. */
 	if (vd->ops->reset != NULL && (vd->alone || !vd->server.closing))
 		vd->ops->reset(vd->dev);
 }

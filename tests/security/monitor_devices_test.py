@@ -471,15 +471,22 @@ def taps_of_the_command_line_are_taken_by_number():
 
 
 @tap.test
-def what_is_no_mac_address_is_refused():
+def impossible_queues_are_refused():
     m = monitor()
-    for mac in ("2e", "2e:00:00:00:00", "2e:00:00:00:00:0", "2e:00:00:00:00:01:", "2e:00:00:00:00:012", "2e-00-00-00-00-01",
-                "ze:00:00:00:00:01", "2e:00:00:00:00:", ":::::", "2e:00:00:00:00:0g"):
-        m.refused("MON_OPEN_NET", 'net "_net0"', "no MAC address", **net(mac=mac))
     for queues in (0, 1, 3, 256):
         m.refused("MON_OPEN_NET", 'net "_net0"', "%d queues" % queues, **net(num_queues=queues))
     m.refused("MON_OPEN_DISK", 'disk "_disk0"', "257 queues", **m.disk(m.image("a"), num_queues=257))
     m.refused("MON_OPEN_DISK", 'disk "_disk0"', "queues of 0 descriptors", **m.disk(m.image("a"), queue_size=0))
+
+
+@tap.test
+def a_message_with_text_of_the_wrong_form_is_no_message():
+    """The decoder refuses it, and whoever sent it is not one of ours any more."""
+    m = monitor()
+    m.say("apid", "MON_OPEN_NET", **net(mac="2e:00:00:00:00:0"))
+    tap.poll(lambda: m.read(0.1) or "mondrive" not in [system.read("/proc/%d/comm" % p).strip() for p in
+                                                      system.children(m.monitor())], 5, "apid is killed")
+    tap.eq(m.children("cloister-tap"), [], "nothing was asked")
 
 
 @tap.test

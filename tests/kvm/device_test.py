@@ -189,8 +189,8 @@ def reset_of_a_device_whose_helper_hangs_is_bounded():
     with Machine().wait_up() as m:
         m.boot_driver("dd")
         m.wait_output("status_again", count=3)
-        pid = stopped(m.helper("blk"))
-        m.wait_event("restarted")
+        pid = m.helper("blk")
+        guest.hang(pid, lambda: m.device_events("restarted"))
         tap.ok(m.helper("blk") != pid, "another helper")
         m.wait_output("status_again", count=m.output().count("status_again") + 3)
         m.all_answers_are_the_sector()
@@ -201,8 +201,7 @@ def reset_of_the_machine_does_not_wait_for_a_helper_that_hangs():
     with Machine().wait_up() as m:
         m.boot_driver("dm")
         m.wait_output("reset machine", count=2)
-        stopped(m.helper("blk"))
-        m.wait_event("restarted")
+        guest.hang(m.helper("blk"), lambda: m.device_events("restarted"))
         m.wait_output("reset machine", count=m.output().count("reset machine") + 3)
         m.all_answers_are_the_sector()
 

@@ -6,7 +6,6 @@ DPDK's testpmd."""
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -122,8 +121,7 @@ def one_that_hangs_does_not_hold_a_reset():
         with Machine().wait_up() as m:
             m.boot_driver(how)
             m.wait_output(text, count=2)
-            os.kill(m.qsd.pid, signal.SIGSTOP)
-            tap.poll(lambda: "its back end is given up" in m.stderr(), 10, "it is given up")
+            guest.hang(m.qsd.pid, lambda: "its back end is given up" in m.stderr())
             tap.eq(m.state(), "Running", "state")
             m.kill_server()
             m.serve()

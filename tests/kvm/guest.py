@@ -2,6 +2,7 @@
 """Payloads of tests/guest on the real /dev/kvm, through the whole product."""
 
 import os
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -101,6 +102,20 @@ def run(name, *args, seconds=20, **kw):
     with vmm.Vmm(*(line + list(args)), api=False) as v:
         status = v.wait(seconds)
         return v.stdout(), status, v.stderr()
+
+
+def hang(pid, noticed):
+    """Stop the process @pid for good, at a moment when somebody waits for it: @noticed tells. At any other moment nobody
+    would."""
+    def once():
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            return tap.poll(noticed, 0.3)
+        except AssertionError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+
+    tap.poll(once, 20, "the hanging process is noticed")
 
 
 def values(text):

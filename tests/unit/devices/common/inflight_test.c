@@ -294,7 +294,7 @@ static void start_plan(void)
 static void killed_anywhere_while_serving_nothing_is_lost_or_done_twice(void **state)
 {
 	(void)state;
-	found = malloc(sizeof(*found));
+	found = aligned_alloc(4096, sizeof(*found));
 	assert_non_null(found);
 	start_plan();
 	int n = step_through(scenario_serve, orders, nitems(orders), given_back);
@@ -314,7 +314,7 @@ static void scenario_recover(void)
 static void killed_anywhere_while_recovering_nothing_changes(void **state)
 {
 	(void)state;
-	found = malloc(sizeof(*found));
+	found = aligned_alloc(4096, sizeof(*found));
 	assert_non_null(found);
 	start_plan();
 	do_pop(5); /* 4 2 7 1 0 */

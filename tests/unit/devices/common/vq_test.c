@@ -17,6 +17,7 @@ static struct vq_chain c;
 static int fresh(void **state)
 {
 	(void)state;
+	vq_fini(&vq); /* tests of many cases begin again in between */
 	driver_init(&d, NUM, F_INDIRECT);
 	return vq_init(&vq, 0, 16, NULL);
 }

@@ -30,6 +30,7 @@ enum {
 	FD_CONTROL = 3,
 	FD_LOG = 4,
 	CHILD_FAILED = 127,
+	SIGNAL_BASE = 128,
 	MSG_MAX = 65536,
 	EVENTS_A_MESSAGE = 252,
 };
@@ -323,7 +324,16 @@ int vu_proc_wait(struct vu *v, int timeout_ms)
 	/* It is over when its control socket hangs up: what it gave a device to do may outlive it (jail/monitor_helper.c). */
 	if (v->control != NULL)
 		(void)poll(&(struct pollfd){ .fd = chan_fd(v->control) }, 1, timeout_ms);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	return WIFSIGNALED(status) ? SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int vu_wait_for(pid_t pid)
+{
+	int status = 0;
+
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFSIGNALED(status) ? SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 void vu_proc_kill(struct vu *v)

@@ -151,6 +151,8 @@ bool vu_proc_alive(struct vu *v);
 /* Wait for its end: exit status, or 128 + signal; -ETIMEDOUT. */
 int vu_proc_wait(struct vu *v, int timeout_ms);
 void vu_proc_kill(struct vu *v);
+/* Of any child of ours, without a deadline: as vu_proc_wait(). */
+int vu_wait_for(pid_t pid);
 /* Print what it wrote. */
 void vu_proc_text(struct vu *v);
 /* Anonymous memory in KiB, open descriptors, processor time in us; 0 when there is no process. */

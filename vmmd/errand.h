@@ -39,9 +39,9 @@ struct errands {
 	struct errand_list queue; /* to be run, in order */
 	struct errand_list staying;
 	unsigned n_queued;
-	bool closed;          /* nobody serves them any more */
-	struct wake *wake;    /* [const] borrowed */
-	pthread_t control;    /* [const] */
+	bool closed;              /* nobody serves them any more */
+	struct wake *wake;        /* [const] borrowed */
+	pthread_t control;        /* [const] */
 	void (*nudge)(void *arg); /* [const] after errands_set_nudge() */
 	void *nudge_arg;
 };

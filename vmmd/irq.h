@@ -37,7 +37,8 @@ struct irqs {
 	/* Address (low half) << 32 | data of each pin; 0 while masked. One word, so that an interrupt never waits for
 	 * another thread's change of routes. */
 	_Atomic uint64_t pin[IOAPIC_PINS];
-	pthread_mutex_t lock; /* guards the rest; held across KVM_SET_GSI_ROUTING, or an older table could be the last */
+	/* Guards the rest; held across KVM_SET_GSI_ROUTING, or an older table could be the last. */
+	pthread_mutex_t lock;
 	unsigned n_msi, cap_msi;
 	struct irq_msi *msi;
 	bool changed;                  /* some msi, since the table was last set */

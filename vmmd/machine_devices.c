@@ -233,8 +233,10 @@ int devices_init(struct machine *m, struct err *e)
 		{ PORT_PCI_MECH1, PCI_MECH1_PORTS, &pci_mech1_bus_ops, &d->pci, "PCI configuration ports" },
 	};
 	const struct placement mmio[] = {
-		{ d->windows.low.base, d->windows.low.size, &pci_window_bus_ops, &d->windows.low, "PCI memory, 32-bit" },
-		{ d->windows.high.base, d->windows.high.size, &pci_window_bus_ops, &d->windows.high, "PCI memory, 64-bit" },
+		{ d->windows.low.base, d->windows.low.size, &pci_window_bus_ops, &d->windows.low,
+		  "PCI memory, 32-bit" },
+		{ d->windows.high.base, d->windows.high.size, &pci_window_bus_ops, &d->windows.high,
+		  "PCI memory, 64-bit" },
 		{ LAYOUT_ECAM, PCI_ECAM_BYTES, &pci_ecam_bus_ops, &d->pci, "PCI ECAM" },
 		{ LAYOUT_IOAPIC, IOAPIC_MMIO_BYTES, &ioapic_bus_ops, d->ioapic, "IOAPIC" },
 		{ m->cfg.map->ged, GED_MMIO_BYTES, &ged_bus_ops, &d->ged, "GED" },

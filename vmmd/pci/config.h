@@ -23,8 +23,8 @@ enum { PCI_CONFIG_DWORDS = 1024, PCI_CONFIG_KEPT = 64, PCI_CONFIG_BARS = 2 };
 
 /* A BAR in memory, not prefetchable. */
 struct pci_bar {
-	unsigned reg; /* [const] number of its (lower) dword */
-	bool is_64;   /* [const] */
+	unsigned reg;                        /* [const] number of its (lower) dword */
+	bool is_64;                          /* [const] */
 	bool probe_low, probe_high, pending; /* [mtx of the configuration space] */
 	struct pci_region *region;           /* [const] borrowed */
 };

@@ -393,7 +393,8 @@ static bool run_pending(void *arg)
 		(void)pthread_mutex_lock(&m->mtx);
 		unsigned vector = s->vector;
 		(void)pthread_mutex_unlock(&m->mtx);
-		if (s->bound == MSIX_NO_VECTOR && vector >= p->first && vector - p->first < PENDING_BITS && has_counted(s))
+		if (s->bound == MSIX_NO_VECTOR && vector >= p->first && vector - p->first < PENDING_BITS &&
+		    has_counted(s))
 			p->bits |= UINT64_C(1) << (vector - p->first);
 	}
 	return true;

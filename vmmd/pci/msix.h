@@ -36,7 +36,7 @@ struct msix_vector { /* [mtx] */
 };
 
 struct msix_route { /* [ctl] what KVM is to be told of a vector */
-	int gsi; /* 0: none yet */
+	int gsi;    /* 0: none yet */
 	bool live;
 	uint64_t addr;
 	uint32_t data;
@@ -50,8 +50,8 @@ struct msix_source {
 };
 
 struct msix {
-	struct irqs *irqs;       /* [const] borrowed */
-	struct errands *errands; /* [const] borrowed */
+	struct irqs *irqs;             /* [const] borrowed */
+	struct errands *errands;       /* [const] borrowed */
 	unsigned n_vectors, n_sources; /* [const] */
 	pthread_mutex_t mtx;
 	bool enabled, function_mask; /* [mtx] */

@@ -25,10 +25,10 @@ struct pci_window {
 
 /* Kept by whoever has the BAR. */
 struct pci_region {
-	uint64_t size;             /* [const] a power of two */
-	const struct bus_ops *ops; /* [const] called without a lock, with offsets into the region */
-	void *dev;                 /* [const] borrowed, lives as long as the windows */
-	uint64_t base;             /* [mtx of the windows] */
+	uint64_t size;                   /* [const] a power of two */
+	const struct bus_ops *ops;       /* [const] called without a lock, with offsets into the region */
+	void *dev;                       /* [const] borrowed, lives as long as the windows */
+	uint64_t base;                   /* [mtx of the windows] */
 	const struct pci_window *window; /* [const] once placed */
 };
 

@@ -202,7 +202,7 @@ void virtio_dev_needs_reset(struct virtio_dev *d)
 	(void)pthread_mutex_unlock(&d->mtx);
 	if (!tell)
 		return;
-	log_warn_rl("%s: the device needs a reset by its driver", d->cfg.id);
+	log_debug_rl("%s: the device needs a reset by its driver", d->cfg.id);
 	msix_raise(&d->msix, vector);
 }
 
@@ -316,7 +316,8 @@ static int init(struct virtio_dev *d, const struct virtio_dev_cfg *cfg, struct e
 	return r;
 }
 
-int virtio_dev_new(const struct virtio_env *env, const struct virtio_dev_cfg *cfg, struct virtio_dev **out, struct err *e)
+int virtio_dev_new(const struct virtio_env *env, const struct virtio_dev_cfg *cfg, struct virtio_dev **out,
+		   struct err *e)
 {
 	struct virtio_dev *d = calloc(1, sizeof(*d));
 

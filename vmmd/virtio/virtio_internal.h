@@ -53,7 +53,7 @@ struct virtio_dev {
 
 	struct pci_config config; /* locks for itself */
 	struct pci_region bar;
-	struct msix msix; /* locks for itself */
+	struct msix msix;  /* locks for itself */
 	int *kick, *call;  /* [ctl] of each queue, borrowed descriptors */
 	uint64_t bells_at; /* [ctl] BAR address for which doorbells are registered; 0: for none */
 
@@ -65,7 +65,7 @@ struct virtio_dev {
 	uint16_t config_vector, queue_select;
 	uint32_t feature_select, driver_feature_select;
 	uint64_t acked;
-	struct virtio_vq *vq; /* cfg.n_queues */
+	struct virtio_vq *vq;                 /* cfg.n_queues */
 	uint8_t space[VIRTIO_DEV_CONFIG_MAX]; /* configuration space, cfg.config_len bytes */
 	uint32_t written_from, written_to;    /* written by the driver, to be passed on; empty: equal */
 	struct errand start, kicks, config_written;

@@ -280,7 +280,8 @@ struct region_cap {
 _Static_assert(sizeof(struct region_cap) == 20, "virtio v1.2 4.1.4.4");
 
 /* The offset of a capability that tells where a region lies, or -ENOSPC. */
-static int add_region_cap(struct virtio_dev *d, uint8_t type, uint32_t off, uint32_t size, bool has_extra, uint32_t extra)
+static int add_region_cap(struct virtio_dev *d, uint8_t type, uint32_t off, uint32_t size, bool has_extra,
+			  uint32_t extra)
 {
 	struct region_cap c = {
 		.cap = {

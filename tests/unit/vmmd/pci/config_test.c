@@ -157,12 +157,9 @@ static void probes_show_sizes_and_move_nothing(void **state)
 {
 	struct fixture *f = *state;
 	/* Both halves, one after the other, in any order; then the old values, in any order. */
-	static const unsigned orders[][4] = { { LOW, LOW, HIGH, HIGH },
-					      { LOW, HIGH, LOW, HIGH },
-					      { LOW, HIGH, HIGH, LOW },
-					      { HIGH, LOW, HIGH, LOW },
-					      { HIGH, LOW, LOW, HIGH },
-					      { HIGH, HIGH, LOW, LOW } };
+	static const unsigned orders[][4] = { { LOW, LOW, HIGH, HIGH }, { LOW, HIGH, LOW, HIGH },
+					      { LOW, HIGH, HIGH, LOW }, { HIGH, LOW, HIGH, LOW },
+					      { HIGH, LOW, LOW, HIGH }, { HIGH, HIGH, LOW, LOW } };
 
 	for (unsigned on = 0; on < 2; on++) {
 		for (unsigned i = 0; i < nitems(orders); i++) {
@@ -174,7 +171,9 @@ static void probes_show_sizes_and_move_nothing(void **state)
 				uint32_t old = reg == LOW ? (uint32_t)PLACED | 4 : (uint32_t)(PLACED >> 32);
 
 				assert_false(put(f, reg, probed[reg - LOW] ? old : WHOLE));
-				assert_int_equal(get(f, reg), probed[reg - LOW] ? old : reg == LOW ? 0xFFF80004 : WHOLE);
+				assert_int_equal(get(f, reg), probed[reg - LOW] ? old
+							      : reg == LOW      ? 0xFFF80004
+										: WHOLE);
 				probed[reg - LOW] = true;
 				assert_int_equal(pci_region_base(&f->wide), PLACED);
 			}
@@ -242,7 +241,8 @@ static void parts_of_a_register_merge_and_move_nothing(void **state)
 
 static void impossible_moves_restore_the_old_address(void **state)
 {
-	static const uint32_t bad[] = { 0, 0x80000, 0xFEE00000, 0xFEC00000, 0xE8000000, 0xE7FC0000, 0xBFF80000, 0xFFF80000 };
+	static const uint32_t bad[] = { 0,          0x80000,    0xFEE00000, 0xFEC00000,
+					0xE8000000, 0xE7FC0000, 0xBFF80000, 0xFFF80000 };
 	struct fixture *f = *state;
 
 	decode(f, true);

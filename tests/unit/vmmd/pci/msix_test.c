@@ -28,7 +28,8 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	fake_reset();
-	if (f == NULL || wake_init(&f->wake) < 0 || errands_init(&f->es, &f->wake) < 0 || irqs_init(&f->irqs, 7, false) < 0)
+	if (f == NULL || wake_init(&f->wake) < 0 || errands_init(&f->es, &f->wake) < 0 ||
+	    irqs_init(&f->irqs, 7, false) < 0)
 		return -1;
 	for (unsigned i = 0; i < SOURCES; i++)
 		f->fd[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -429,24 +430,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(every_vector_is_masked_at_first),
-		T(control_has_two_writable_bits),
-		T(table_takes_4_and_8_bytes_in_place_only),
-		T(table_keeps_what_is_written_but_reserved_bits),
-		T(pending_bits_answer_every_shape),
-		T(unmasked_vector_with_a_source_is_bound),
-		T(any_order_of_set_up_leads_to_the_same),
-		T(masked_interrupt_is_pending_and_comes_when_unmasked),
-		T(function_mask_and_disable_hold_back_all),
-		T(message_changes_while_unmasked),
-		T(source_changes_its_vector_while_running),
-		T(eventfd_is_replaced_without_a_gap),
-		T(message_to_elsewhere_is_never_delivered),
-		T(high_half_that_kvm_refuses_is_no_address),
-		T(iterated_masking_leaves_nothing_behind),
-		T(raised_vector_is_a_message_or_pending),
-		T(forgotten_interrupts_do_not_come),
-		T(vectors_have_bounds),
+		T(every_vector_is_masked_at_first),         T(control_has_two_writable_bits),
+		T(table_takes_4_and_8_bytes_in_place_only), T(table_keeps_what_is_written_but_reserved_bits),
+		T(pending_bits_answer_every_shape),         T(unmasked_vector_with_a_source_is_bound),
+		T(any_order_of_set_up_leads_to_the_same),   T(masked_interrupt_is_pending_and_comes_when_unmasked),
+		T(function_mask_and_disable_hold_back_all), T(message_changes_while_unmasked),
+		T(source_changes_its_vector_while_running), T(eventfd_is_replaced_without_a_gap),
+		T(message_to_elsewhere_is_never_delivered), T(high_half_that_kvm_refuses_is_no_address),
+		T(iterated_masking_leaves_nothing_behind),  T(raised_vector_is_a_message_or_pending),
+		T(forgotten_interrupts_do_not_come),        T(vectors_have_bounds),
 		T(guest_without_free_routes_goes_on),
 	};
 

@@ -62,12 +62,9 @@ static void function_is_a_modern_virtio_device(void **state)
 static void capabilities_lie_where_firmware_expects_them(void **state)
 {
 	static const uint32_t want[][6] = {
-		{ 0x40, 0x01105009, 0, 0, 56 },
-		{ 0x50, 0x03106009, 0, 0x2000, 1 },
-		{ 0x60, 0x04107009, 0, 0x4000, 0x1000 },
-		{ 0x70, 0x02148409, 0, 0x6000, 0x1000, 4 },
-		{ 0x84, 0x05149809, 0, 0, 0, 0 },
-		{ 0x98, 0x00030011, 0x8000, 0x48000 },
+		{ 0x40, 0x01105009, 0, 0, 56 },          { 0x50, 0x03106009, 0, 0x2000, 1 },
+		{ 0x60, 0x04107009, 0, 0x4000, 0x1000 }, { 0x70, 0x02148409, 0, 0x6000, 0x1000, 4 },
+		{ 0x84, 0x05149809, 0, 0, 0, 0 },        { 0x98, 0x00030011, 0x8000, 0x48000 },
 	};
 
 	for (unsigned i = 0; i < nitems(want); i++)
@@ -340,9 +337,9 @@ static void fields_answer_their_own_width_only(void **state)
 {
 	static const struct {
 		unsigned off, len;
-	} field[] = { { 0, 4 },	 { 4, 4 },  { 8, 4 },  { 12, 4 }, { 16, 2 }, { 18, 2 }, { 20, 1 }, { 21, 1 }, { 22, 2 }, { 24, 2 },
-		      { 26, 2 }, { 28, 2 }, { 30, 2 }, { 32, 4 }, { 36, 4 }, { 40, 4 }, { 44, 4 }, { 48, 4 }, { 52, 4 },
-		      { 32, 8 }, { 40, 8 }, { 48, 8 } };
+	} field[] = { { 0, 4 },  { 4, 4 },  { 8, 4 },  { 12, 4 }, { 16, 2 }, { 18, 2 }, { 20, 1 }, { 21, 1 },
+		      { 22, 2 }, { 24, 2 }, { 26, 2 }, { 28, 2 }, { 30, 2 }, { 32, 4 }, { 36, 4 }, { 40, 4 },
+		      { 44, 4 }, { 48, 4 }, { 52, 4 }, { 32, 8 }, { 40, 8 }, { 48, 8 } };
 	struct machine_without_kvm *m = *state;
 
 	out(m, VIRTIO_PCI_COMMON_Q_DESCLO, 0x1111111122222222, 8);
@@ -681,8 +678,8 @@ static void only_the_writable_part_of_the_space_is_written(void **state)
 static void rest_of_the_bar_reads_zero(void **state)
 {
 	struct machine_without_kvm *m = *state;
-	static const uint64_t places[] = { 0x38, 0x1000, 0x2000, 0x2001, 0x3FFC, 0x5000, 0x6000, 0x6FFC,
-					   0x7000, 0x8040, 0x47FFC, 0x48008, 0x48800, 0x7FFF8 };
+	static const uint64_t places[] = { 0x38,   0x1000, 0x2000, 0x2001,  0x3FFC,  0x5000,  0x6000,
+					   0x6FFC, 0x7000, 0x8040, 0x47FFC, 0x48008, 0x48800, 0x7FFF8 };
 
 	for (unsigned i = 0; i < nitems(places); i++)
 		for (unsigned len = 1; len <= 8; len++) {
@@ -729,7 +726,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(function_is_a_modern_virtio_device),
 		T(capabilities_lie_where_firmware_expects_them),
-		cmocka_unit_test_setup_teardown(capabilities_move_up_without_a_configuration_space, setup_without_space, teardown),
+		cmocka_unit_test_setup_teardown(capabilities_move_up_without_a_configuration_space, setup_without_space,
+						teardown),
 		T(read_only_bits_stay_whatever_is_written),
 		T(message_control_takes_words_and_dwords),
 		T(doorbells_follow_the_bar),

@@ -4,10 +4,10 @@
  *
  * Order of giving up rights. Before exec (jail/): identity, namespaces, root, capabilities, no_new_privs. Here:
  *
- *	1. what exec resets: not dumpable, comm; and signals: SIGTERM, SIGINT and SIGWINCH come by descriptor, SIGPIPE and SIGCHLD
- *	   are nobody's business, all others keep their default
- *	2. everything that is needed for life and can be made without a name: loop, signalfd, eventfd. Held from the start:
- *	   3 the monitor's channel, 4 the log
+ *	1. what exec resets: not dumpable, comm; and signals: SIGTERM, SIGINT and SIGWINCH come by descriptor, SIGPIPE and
+ *	   SIGCHLD are nobody's business, all others keep their default
+ *	2. everything that is needed for life and can be made without a name: loop, signalfd, eventfd; room for as many
+ *	   descriptors as the operator allows. Held from the start: 3 the monitor's channel, 4 the log
  *	3. jail_lock(): Landlock, limits, the control thread's filter. It stays for life, through every boot, reset and
  *	   delete, so it allows making VMs and vCPU threads, but no file, no socket, no process
  *	4. only now the first byte from outside: hello to the monitor, then its descriptors and apid's commands
@@ -19,6 +19,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -56,6 +57,17 @@ static enum log_level wanted_level(int argc, char **argv)
 	return opts.verbosity >= LOG_TRACE - LOG_WARN ? LOG_TRACE : (enum log_level)(LOG_WARN + opts.verbosity);
 }
 
+/* A queue of a device has two descriptors, and what finds no room when it comes is lost with the channel that it came on. */
+static void raise_nofile(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &lim);
+}
+
 static struct control *set_up(struct event_base *base, struct jail_missing *missing, struct err *e)
 {
 	static const struct jail_limits limits = {
@@ -66,6 +78,7 @@ static struct control *set_up(struct event_base *base, struct jail_missing *miss
 	};
 	int signals = take_signals();
 
+	raise_nofile();
 	if (signals < 0) {
 		(void)err_sys(e, signals, "signals");
 		return NULL;

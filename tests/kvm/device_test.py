@@ -22,8 +22,8 @@ FOUND = ["status_reset 00000000", "status_features 0000000b", "status_ok 0000000
 class Machine(guest.Machine):
     """With one disk. Events are read in the log."""
 
-    def __init__(self, *args):
-        super().__init__("-v", *args)
+    def __init__(self, *args, **kw):
+        super().__init__("-v", *args, **kw)
         self.image = os.path.join(self.dir, "disk.img")
         with open(self.image, "wb") as f:
             f.write(SECTOR + bytes(1 << 20))
@@ -128,6 +128,21 @@ def broken_ring_needs_a_reset_and_then_works():
             tap.eq(m.wait(), 0, "exit status")
             tap.contains(m.output(), "status_broken 0000004f", "output")
             tap.contains(m.output(), "bytes ", "output")
+
+
+@tap.test
+def more_queues_than_the_soft_limit_on_descriptors():
+    with Machine(wrap=("prlimit", "--nofile=128:4096")).wait_up() as m:
+        images = [os.path.join(m.dir, "%d.img" % n) for n in range(8)]
+        for image in images:
+            with open(image, "wb") as f:
+                f.write(SECTOR)
+        m.put("vm.create", guest.config("virtio", m.serial, cmdline="dl", vcpus=8,
+                                        disks=[{"path": i, "num_queues": 8} for i in images]))
+        m.put("vm.boot")
+        m.wait_output("bytes ", count=3)
+        tap.ok(len(m.descriptors()) > 128, "descriptors")
+        tap.eq(len([n for n in m.info()["device_tree"] if n.startswith("_virtio-pci-")]), 10, "devices")
 
 
 # --- helpers that die -------------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@
  *
  *	contender case iops p50_ns p99_ns cpu_ns kicks calls syscalls	(the last four for each request)
  *
- * b_vub.py makes ratios and verdicts of them. Contenders:
+ * b_vub.py makes ratios and verdicts of them; with DEEP_ONLY in the environment there is no depth but 32. Contenders:
  *
  *	ours		cloister-blk as a jailed parent starts it: its own process, filter and limits
- *	ours-sync	the same with pread and pwrite
+ *	ours-thread	the same code as a thread of the driver's process, without the filter
+ *	ours-sync	a process again, with pread and pwrite
  *	pread		floor: a loop around pread() that serves the same rings in a process of its own
  *	pread-spin	the same, looking at the ring for 50 us before it sleeps
  *	memcpy		floor: the same as pread with the image mapped
@@ -157,6 +158,7 @@ struct contender {
 	struct vu *v;
 	struct vu_blk b;
 	pid_t pid;
+	bool is_thread;
 };
 
 static struct contender list[CONTENDERS_MAX];
@@ -188,17 +190,27 @@ static bool start_floor(struct contender *c, bool map, uint64_t spin_ns)
 	return c->pid > 0;
 }
 
-static bool start_ours(struct contender *c, bool io_uring)
+int cloister_blk_main(int argc, char **argv);
+int __wrap_jail_lock_rest(void);
+
+/* In the thread: what would be locked is the driver too. */
+int __wrap_jail_lock_rest(void)
+{
+	return 0;
+}
+
+static bool start_ours(struct contender *c, bool io_uring, bool thread)
 {
 	int fd = open(image, O_RDWR | O_CLOEXEC);
 	struct msg_blk_config blk = { .sparse = true, .use_io_uring = io_uring, .image_type = IMAGE_TYPE_RAW };
 	struct vu_cfg cfg = { .mode = VU_PRESET, .program = "cloister-blk", .queue_size = QUEUE_SIZE, .cpu = BACKEND_CPU + 1,
 			      .config_type = MSG_BLK_CONFIG, .config_desc = &desc_msg_blk_config, .config = &blk, .fds = &fd,
-			      .n_fds = 1 };
+			      .n_fds = 1, .thread_main = thread ? cloister_blk_main : NULL };
 
 	c->v = vu_new(&cfg);
 	(void)close(fd);
-	c->pid = c->v != NULL ? c->v->pid : 0;
+	c->pid = c->v == NULL ? 0 : thread ? c->v->tid : c->v->pid;
+	c->is_thread = thread;
 	return c->v != NULL;
 }
 
@@ -222,9 +234,11 @@ static bool start(struct contender *c, const char *name)
 {
 	c->name = name;
 	if (strcmp(name, "ours") == 0)
-		return start_ours(c, true);
+		return start_ours(c, true, false);
 	if (strcmp(name, "ours-sync") == 0)
-		return start_ours(c, false);
+		return start_ours(c, false, false);
+	if (strcmp(name, "ours-thread") == 0)
+		return start_ours(c, true, true);
 	if (strcmp(name, "qsd") == 0)
 		return start_qsd(c);
 	return start_floor(c, strncmp(name, "memcpy", 6) == 0, strstr(name, "-spin") != NULL ? SPIN_NS : 0);
@@ -255,13 +269,17 @@ static long tracepoint_id(void)
 	return -1;
 }
 
-static void count_from_now(struct counter *c, pid_t pid)
+static void count_from_now(struct counter *c, pid_t pid, bool thread)
 {
 	struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .config = (uint64_t)tracepoint_id() };
 	char path[64];
 	DIR *d;
 
 	c->n = 0;
+	if (thread) {
+		c->fd[c->n++] = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		return;
+	}
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	d = opendir(path);
 	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && c->n < TASKS_MAX;) {
@@ -287,12 +305,16 @@ static uint64_t counted(struct counter *c)
 	return sum;
 }
 
-static uint64_t cpu_ns(pid_t pid)
+static uint64_t cpu_ns(const struct contender *c)
 {
 	struct timespec t;
 	clockid_t clock;
 
-	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
+	if (c->is_thread) /* as pthread_getcpuclockid() makes it */
+		clock = (clockid_t)(~(unsigned)c->pid << 3 | 6);
+	else if (clock_getcpuclockid(c->pid, &clock) != 0)
+		return 0;
+	if (clock_gettime(clock, &t) < 0)
 		return 0;
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
@@ -361,14 +383,14 @@ static bool turn(struct contender *c, unsigned depth, bool polls, bool count)
 	uint64_t kicks = c->b.r->kicks, calls = c->b.r->calls;
 
 	if (count)
-		count_from_now(&counter, c->pid);
-	uint64_t cpu = cpu_ns(c->pid), from = now_ns();
+		count_from_now(&counter, c->pid, c->is_thread);
+	uint64_t cpu = cpu_ns(c), from = now_ns();
 
 	if (!drive(&c->b, depth, ops))
 		return false;
 	uint64_t took = now_ns() - from;
 
-	cpu = cpu_ns(c->pid) - cpu;
+	cpu = cpu_ns(c) - cpu;
 	double n = ops, calls_made = count && counter.n > 0 ? (double)counted(&counter) / n : -1;
 
 	if (depth == 1)
@@ -414,13 +436,16 @@ int main(int argc, char **argv)
 		}
 		n_list++;
 	}
-	for (unsigned depth = 1; depth <= DEPTH && good; depth += DEPTH - 1)
+	for (unsigned depth = getenv("DEEP_ONLY") != NULL ? DEPTH : 1; depth <= DEPTH && good; depth += DEPTH - 1)
 		for (unsigned polls = 0; polls < 2 && good; polls++)
 			good = all_turns(depth, polls != 0, rounds, false) && all_turns(depth, polls != 0, 1, true);
-	for (unsigned i = 0; i < n_list; i++) {
-		if (list[i].v->cfg.program == NULL)
+	/* The floors first: they have copies of the others' sockets. */
+	for (unsigned i = 0; i < n_list; i++)
+		if (list[i].v->cfg.program == NULL) {
 			(void)kill(list[i].pid, SIGKILL);
-		(void)vu_free(list[i].v);
-	}
+			(void)vu_wait_for(list[i].pid);
+		}
+	for (unsigned i = 0; i < n_list; i++)
+		good = vu_free(list[i].v) && good;
 	return good ? 0 : 1;
 }

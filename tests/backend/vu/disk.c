@@ -86,7 +86,7 @@ struct vu_disk *vu_disk_new_cold(const struct vu_disk_opts *opts)
 					     .serial = (char *)(uintptr_t)opts->serial };
 	d->cfg = (struct vu_cfg){ .mode = (enum vu_mode)opts->mode, .program = "cloister-blk", .args = d->args,
 				  .n_queues = opts->n_queues, .queue_size = opts->queue_size, .hole = opts->hole,
-				  .traced = opts->traced, .config_type = MSG_BLK_CONFIG, .config_desc = &desc_msg_blk_config,
+				  .config_type = MSG_BLK_CONFIG, .config_desc = &desc_msg_blk_config,
 				  .config = &d->config, .fds = &d->fd, .n_fds = 1,
 				  .features = ~(opts->without | (opts->log ? 0 : VHOST_USER_BIT(VHOST_USER_F_LOG_ALL))) };
 	return d;

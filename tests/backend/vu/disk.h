@@ -11,7 +11,7 @@ struct vu_disk_opts {
 	const char *path; /* NULL: a file of @bytes zeroes, removed at the end */
 	uint64_t bytes;   /* 0: 16 MiB */
 	const char *dir;  /* of that file; NULL: /tmp */
-	bool readonly, direct, no_uring, no_type, hole, traced;
+	bool readonly, direct, no_uring, no_type, hole;
 	unsigned n_queues;
 	uint16_t queue_size;
 	uint64_t without; /* features to leave out */

@@ -444,6 +444,8 @@ struct vu *vu_new(const struct vu_cfg *cfg)
 /* A preset one ends by itself when its parent is gone; one alone may wait for another front end, and is told. */
 static bool end_process(struct vu *v)
 {
+	if (v->tid != 0)
+		return pthread_join(v->thread, NULL) == 0;
 	if (v->pid == 0)
 		return true;
 	if (v->cfg.mode == VU_FOREIGN) {

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -57,6 +56,17 @@ static void keep_as(int fd, int number)
 		_exit(CHILD_FAILED);
 }
 
+static void pin(const struct vu *v)
+{
+	cpu_set_t set;
+
+	if (v->cfg.cpu <= 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)v->cfg.cpu - 1, &set);
+	(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
 static void __attribute__((noreturn)) child(const struct vu *v, char *const *argv, int control, int log)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -64,13 +74,7 @@ static void __attribute__((noreturn)) child(const struct vu *v, char *const *arg
 	bool preset = v->cfg.mode == VU_PRESET;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (v->cfg.cpu > 0) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET((unsigned)v->cfg.cpu - 1, &set);
-		(void)sched_setaffinity(0, sizeof(set), &set);
-	}
+	pin(v);
 	/* Through high numbers, as theirs may be among those that are written over. */
 	int high_log = fcntl(log, F_DUPFD_CLOEXEC, 100), high_null = fcntl(null, F_DUPFD_CLOEXEC, 100);
 	int high_control = control >= 0 ? fcntl(control, F_DUPFD_CLOEXEC, 100) : -1;
@@ -85,8 +89,6 @@ static void __attribute__((noreturn)) child(const struct vu *v, char *const *arg
 	} else {
 		keep_as(high_log, 2);
 	}
-	if (v->cfg.traced)
-		(void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 	if (preset && !is_sanitized())
 		(void)execve(argv[0], argv, no_env);
 	else
@@ -95,8 +97,50 @@ static void __attribute__((noreturn)) child(const struct vu *v, char *const *arg
 	_exit(CHILD_FAILED);
 }
 
+/* --- a thread instead --------------------------------------------------------------------------------------------------------------- */
+
+struct thread_start {
+	struct vu *v;
+	int control, log;
+};
+
+static void *thread(void *arg)
+{
+	struct thread_start s = *(struct thread_start *)arg;
+	char name[32];
+	char *argv[] = { name, NULL };
+
+	free(arg);
+	(void)snprintf(name, sizeof(name), "%s", s.v->cfg.program);
+	pin(s.v);
+	/* From here on numbers are the thread's own: our ends of its sockets are closed at its lock-down. */
+	if (unshare(CLONE_FILES) < 0 || dup2(s.control, FD_CONTROL) < 0 || dup2(s.log, FD_LOG) < 0)
+		return NULL;
+	__atomic_store_n(&s.v->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	(void)s.v->cfg.thread_main(1, argv);
+	return NULL;
+}
+
+static int run_thread(struct vu *v, int control, int log)
+{
+	struct thread_start *s = malloc(sizeof(*s));
+
+	if (s == NULL)
+		return -ENOMEM;
+	*s = (struct thread_start){ v, fcntl(control, F_DUPFD_CLOEXEC, 100), fcntl(log, F_DUPFD_CLOEXEC, 100) };
+	int high[2] = { s->control, s->log };
+	int r = pthread_create(&v->thread, NULL, thread, s);
+
+	while (r == 0 && __atomic_load_n(&v->tid, __ATOMIC_ACQUIRE) == 0)
+		(void)poll(NULL, 0, 1);
+	fd_close_all(high, nitems(high));
+	return -r;
+}
+
 static int run(struct vu *v, char *const *argv, int control, int log)
 {
+	if (v->cfg.thread_main != NULL)
+		return run_thread(v, control, log);
 	pid_t pid = fork();
 
 	if (pid < 0)

@@ -21,6 +21,7 @@
 #ifndef TESTS_BACKEND_VU_VU_H
 #define TESTS_BACKEND_VU_VU_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,7 +58,7 @@ struct vu_cfg {
 	uint64_t features;   /* accept these of what is offered; 0: all that the harness knows */
 	uint64_t protocol;   /* the same for protocol features; 0: all that the harness knows */
 	int cpu;	     /* back end's, as cpu + 1; 0: any */
-	bool traced;	     /* it asks for ptrace and stops at its exec */
+	int (*thread_main)(int argc, char **argv); /* preset: a thread with a descriptor table of its own, not a process */
 
 	/* preset: the device's own configuration */
 	enum msg_type config_type;
@@ -95,6 +96,8 @@ struct vu {
 
 	/* its process */
 	pid_t pid;     /* 0: none of ours */
+	pid_t tid;     /* cfg.thread_main: the thread's */
+	pthread_t thread;
 	char dir[64], socket[108];
 	int text_fd;   /* what it wrote: stderr in a memfd, or its log socket */
 	struct chan *control;

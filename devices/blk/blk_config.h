@@ -9,7 +9,8 @@
 enum {
 	BLK_CONFIG_BYTES = 60,   /* as far as secure erase, which is never offered */
 	BLK_CONFIG_WCE = 32,     /* offset of the one byte that drivers may write */
-	BLK_SEGMENTS_MAX = 1022, /* with header and status as many buffers as a chain can have, and no more than one call takes */
+	/* With header and status as many buffers as a chain can have; no more than one call takes. */
+	BLK_SEGMENTS_MAX = 1022,
 };
 
 /* Of the image; const after the descriptor phase. Sizes in bytes. */

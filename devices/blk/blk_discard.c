@@ -19,7 +19,7 @@ int blk_io_fallocate_mode(enum blk_io_op op)
  */
 int64_t blk_discard_device(int fd, uint64_t off, uint64_t len)
 {
-	uint64_t range[2] = { off, len < BLK_DISCARD_STEP ? len : BLK_DISCARD_STEP };
+	uint64_t range[2] = { off, len };
 
-	return ioctl(fd, BLKDISCARD, range) < 0 ? -errno : (int64_t)range[1];
+	return ioctl(fd, BLKDISCARD, range) < 0 ? -errno : (int64_t)len;
 }

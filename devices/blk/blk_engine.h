@@ -14,7 +14,7 @@
 
 enum {
 	BLK_IOV_MAX = 1024,                   /* of one system call; what is beyond comes with the next one */
-	BLK_DISCARD_STEP = 1 << 30,           /* a device discards in this thread: then others have their turn */
+	BLK_RANGE_STEP = 1 << 30,             /* of a discard or of zeroes: then others have their turn */
 };
 
 enum blk_io_op {
@@ -73,7 +73,7 @@ void blk_uring_set_fd(struct blk_engine *g, int fd);
 
 /* fallocate's mode of an operation, for both engines. */
 int blk_io_fallocate_mode(enum blk_io_op op);
-/* Discards at most BLK_DISCARD_STEP of a device's blocks: bytes or -errno. */
+/* Of a device's blocks; in this thread: bytes or -errno. */
 int64_t blk_discard_device(int fd, uint64_t off, uint64_t len);
 
 #endif

@@ -119,7 +119,7 @@ static bool prepare_range(struct blk_queue *q, struct blk_slot *s)
 	struct blk_disk *d = q->disk;
 
 	s->io.off = s->req.off + s->done;
-	s->io.len = s->req.len - s->done;
+	s->io.len = s->req.len - s->done < BLK_RANGE_STEP ? s->req.len - s->done : BLK_RANGE_STEP;
 	s->io.op = BLK_IO_PUNCH;
 	if (s->req.op == BLK_DISCARD && d->no_punch_zero)
 		s->io.op = BLK_IO_DISCARD;

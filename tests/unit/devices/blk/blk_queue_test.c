@@ -405,6 +405,24 @@ static void other_ways_to_zero_are_tried_in_turn(void **state)
 	assert_int_equal(status(0), VIRTIO_BLK_S_OK);
 }
 
+static void long_discards_go_step_by_step(void **state)
+{
+	(void)state;
+	f->disk.rules.capacity = UINT64_C(1) << 40;
+	add(0, VIRTIO_BLK_T_DISCARD, 0, 16);
+	le32_put(f->mem + SLOTS + DATA + 8, 5 << 20); /* 2.5 GiB */
+	blk_queue_run(&f->q);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(f->n_begun, i + 1);
+		assert_true(f->begun[i]->off == (uint64_t)i << 30);
+		assert_true(f->begun[i]->len == UINT64_C(1) << (i < 2 ? 30 : 29));
+		finish(i, 0);
+		(void)event_base_loop(f->base, EVLOOP_NONBLOCK);
+	}
+	assert_int_equal(status(0), VIRTIO_BLK_S_OK);
+	assert_int_equal(f->n_begun, 3);
+}
+
 static void what_the_limit_refuses_stays_in_the_ring(void **state)
 {
 	const struct cfg_rate_limiter one = { .has_ops = true, .ops = { .size = 1, .refill_time = 100000 } };
@@ -470,6 +488,7 @@ int main(void)
 		TEST(a_failed_flush_fails_all_later_ones),
 		TEST(without_a_cache_a_write_ends_with_a_flush),
 		TEST(other_ways_to_zero_are_tried_in_turn),
+		TEST(long_discards_go_step_by_step),
 		TEST(what_the_limit_refuses_stays_in_the_ring),
 		TEST(a_stop_waits_for_what_is_under_way),
 		TEST(a_stop_without_anything_is_idle_at_once),

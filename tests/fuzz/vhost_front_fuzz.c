@@ -14,6 +14,7 @@
 #include "common/ev.h"
 #include "common/fd.h"
 #include "tests/fuzz/ops.h"
+#include "vmmd/vhost/backend.h"
 #include "vmmd/vhost/front.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,7 +26,9 @@ struct world {
 	struct event_base *base;
 	struct vhost_front front;
 	struct vhost_ram ram;
+	struct vhost_backend backend;
 	int be;    /* the back end's end, -1: gone */
+	int own;   /* and that of its own channel */
 	int event; /* for everything that is one */
 	bool stopping;
 };
@@ -59,9 +62,28 @@ static void on_broken(void *arg, const char *why)
 	w->stopping = false; /* its death would end that */
 }
 
+static void on_changed(void *arg)
+{
+	struct world *w = arg;
+
+	vhost_front_refresh_config(&w->front);
+}
+
+static void on_backend_broken(void *arg, const char *why)
+{
+	struct world *w = arg;
+
+	ops_promise(why != NULL && w->backend.fd < 0);
+}
+
 static void open_front(struct world *w)
 {
 	int pair[2];
+
+	fd_closep(&w->own);
+	ops_promise(fd_socketpair(SOCK_STREAM, pair) == 0);
+	w->own = pair[0];
+	ops_promise(vhost_backend_open(&w->backend, w->base, &pair[1]) == 0);
 
 	fd_closep(&w->be);
 	ops_promise(fd_socketpair(SOCK_STREAM, pair) == 0);
@@ -134,6 +156,24 @@ static void send_sound(struct world *w)
 	send_bytes(w, &m, sizeof(m.h) + m.h.size, m.h.request == VHOST_USER_GET_INFLIGHT_FD && !w->front.cfg.ours);
 }
 
+/* On its own channel: a request that is right but for what the input says, or bytes as they are. */
+static void send_own(struct world *w)
+{
+	struct vhost_user_header h = { (uint32_t)ops_take(&w->in, 1), VHOST_USER_VERSION,
+				       (uint32_t)ops_take(&w->in, 1) };
+	uint8_t bytes[256] = { 0 };
+	size_t len = h.size;
+
+	h.flags |= (uint32_t)ops_take(&w->in, 1) << 2;
+	if (w->own >= 0) {
+		(void)!fd_sendmsg(w->own, &h, sizeof(h), NULL, 0);
+		(void)!fd_sendmsg(w->own, bytes, len, &w->event, (unsigned)ops_take(&w->in, 1) & 1);
+	}
+	vhost_backend_pump(&w->backend);
+	while (w->own >= 0 && recv(w->own, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+}
+
 static void send_raw(struct world *w)
 {
 	uint8_t bytes[64];
@@ -166,7 +206,7 @@ static void step(struct world *w)
 {
 	uint8_t config[4];
 
-	switch (ops_take(&w->in, 1) % 14) {
+	switch (ops_take(&w->in, 1) % 15) {
 	case 0:
 	case 1:
 	case 2:
@@ -205,6 +245,9 @@ static void step(struct world *w)
 	case 13:
 		open_front(w);
 		break;
+	case 14:
+		send_own(w);
+		break;
 	}
 	vhost_front_pump(&w->front);
 	ops_promise(vhost_link_is_open(&w->front.link) == (w->front.state != VHOST_DOWN));
@@ -230,6 +273,9 @@ static void play(struct world *w, bool ours, bool config_needed)
 		.arg = w,
 	};
 
+	static const struct vhost_backend_ops backend_ops = { on_changed, on_backend_broken };
+
+	vhost_backend_init(&w->backend, &backend_ops, w);
 	ops_promise(vhost_front_init(&w->front, &cfg) == 0);
 	vhost_front_writable(&w->front, 32, 1);
 	open_front(w);
@@ -237,12 +283,13 @@ static void play(struct world *w, bool ours, bool config_needed)
 		step(w);
 	for (size_t i = CONFIG; i < sizeof(w->front.config); i++)
 		ops_promise(w->front.config[i] == 0);
+	vhost_backend_close(&w->backend);
 	vhost_front_fini(&w->front);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct world w = { .in = { data, size }, .be = -1 };
+	struct world w = { .in = { data, size }, .be = -1, .own = -1 };
 	uint8_t how = (uint8_t)ops_take(&w.in, 1);
 
 	w.base = ev_new(EV_BACKEND_POLL);
@@ -251,6 +298,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.ram = (struct vhost_ram){ .fd = w.event, .n = 1, .run = { { 0, 65536, 0 } } };
 	play(&w, (how & 1) != 0, (how & 2) == 0);
 	fd_closep(&w.be);
+	fd_closep(&w.own);
 	int probe = fcntl(w.event, F_DUPFD_CLOEXEC, 0);
 
 	ops_promise(probe == w.event + 1); /* nothing was left open */

@@ -241,10 +241,11 @@ static int read_type(struct blk *b, enum image_type *out, struct err *e)
 
 	if (n < 0)
 		return err_sys(e, (int)n, "image: read");
-	int64_t n_tail = read_image(b, tail, from, 2 * unit);
+	uint32_t need = (uint32_t)(tail_at - from) + BLK_PROBE_TAIL;
+	int64_t n_tail = read_image(b, tail, from, (need + img->off_align - 1) / img->off_align * img->off_align);
 	if (n_tail < 0)
 		return err_sys(e, (int)n_tail, "image: read");
-	bool whole = (uint64_t)n_tail >= tail_at - from + BLK_PROBE_TAIL;
+	bool whole = n_tail >= (int64_t)need;
 	*out = blk_probe(b->probe, n < BLK_PROBE_HEAD ? (size_t)n : BLK_PROBE_HEAD,
 			 whole ? tail + (tail_at - from) : NULL);
 	return 0;

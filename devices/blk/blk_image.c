@@ -111,9 +111,9 @@ static int examine_file(struct blk_image *img, const struct stat *st, struct err
 	s->physical = s->min_io = s->logical;
 	/* A hole behind the end changes nothing. Zeroing needs no trial: where the file system has no call for it,
 	 * zeros are written. */
-	s->can_discard = !s->readonly && fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-						   (off_t)(s->bytes & ~(uint64_t)(BLK_SECTOR - 1)) + BLK_ALIGN_MAX,
-						   BLK_ALIGN_MAX) == 0;
+	off_t behind = (off_t)(s->bytes / BLK_ALIGN_MAX * BLK_ALIGN_MAX + BLK_ALIGN_MAX);
+	s->can_discard = !s->readonly && behind > 0 &&
+			 fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, BLK_ALIGN_MAX) == 0;
 	s->can_zero = s->can_discard;
 	return 0;
 }

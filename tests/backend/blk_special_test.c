@@ -219,6 +219,29 @@ static bool an_image_that_is_not_sparse_keeps_its_blocks(int arg)
 	return vu_disk_free(d);
 }
 
+static bool images_of_odd_sizes_are_disks(int arg)
+{
+	static const uint64_t sizes[] = { 512, 513, 1023, 4097, INT64_MAX / 512 * 512, INT64_MAX };
+	char path[] = "/dev/shm/vuoddXXXXXX";
+	int fd = mkostemp(path, O_CLOEXEC);
+
+	WANT(fd >= 0, "no file");
+	for (unsigned i = 0; i < nitems(sizes); i++) {
+		WANT(ftruncate(fd, (off_t)sizes[i]) == 0, "%s", strerror(errno));
+		struct vu_disk *d = vu_disk_new(&(struct vu_disk_opts){ .mode = arg & 7, .no_uring = (arg & SYNC) != 0,
+									.path = path, .no_type = true });
+
+		WANT(d != NULL && d->sectors == sizes[i] / 512, "%llu bytes", (unsigned long long)sizes[i]);
+		WANT(vu_disk_check(d, 0, 0, 1, 0) && vu_disk_check(d, 0, d->sectors - 1, 1, 0), "what is there");
+		WANT(vu_blk_do(&d->b[0], VIRTIO_BLK_T_IN, d->sectors, 512) == VIRTIO_BLK_S_IOERR, "what is not there");
+		WANT(d->sectors == 1 || vu_blk_do(&d->b[0], VIRTIO_BLK_T_OUT, d->sectors - 1, 512) == OK, "the last one");
+		WANT(vu_disk_free(d), "its end");
+	}
+	(void)unlink(path);
+	(void)close(fd);
+	return true;
+}
+
 /* A loop device over a file; its path, "" when there is none to be had. */
 static void loop_device(char *out, size_t cap, int *fd)
 {
@@ -398,6 +421,7 @@ static const struct vu_test tests[] = {
 	  .suffix = ", io_uring, O_DIRECT" },
 	TEST_ENGINES(zeroes_where_they_must_be_written),
 	TEST_ENGINES(an_image_that_is_not_sparse_keeps_its_blocks),
+	TEST_ENGINES(images_of_odd_sizes_are_disks),
 	TEST_ENGINES(block_devices_are_disks),
 	{ .name = "block_devices_are_disks", .run = block_devices_are_disks, .arg = VU_PRESET | 16,
 	  .suffix = ", io_uring, O_DIRECT" },

@@ -253,6 +253,12 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	control_continue_reset(arg);
 }
 
+static void on_progress(void *arg)
+{
+	control_hear_of_devices(arg);
+	control_answer_queries(arg);
+}
+
 static void on_monitor(void *arg)
 {
 	control_drain_monitor(arg);
@@ -284,7 +290,7 @@ struct control *control_new(struct event_base *base, int monitor, int signals, s
 	}
 	const struct vm_ops ops = {
 		.stopping = on_stopping,
-		.progress = control_answer_queries,
+		.progress = on_progress,
 		.device_kill = on_device_kill,
 		.device_event = on_device_event,
 		.devices_idle = on_devices_idle,
@@ -330,6 +336,8 @@ void control_free(struct control *ctl)
 	event_freep(&ctl->on_idle);
 	if (ctl->stashed)
 		chan_msg_fini(&ctl->stash);
+	if (ctl->mon_stashed)
+		chan_msg_fini(&ctl->mon_stash);
 	peer_close(&ctl->apid);
 	peer_close(&ctl->monitor);
 	ctl->resetting = false;

@@ -30,6 +30,8 @@ struct control {
 	int status;           /* then the exit status */
 	bool stashed;         /* stash holds a message of apid's that has to wait for the end of a boot or reset */
 	struct chan_msg stash;
+	bool mon_stashed;     /* the same of the monitor's */
+	struct chan_msg mon_stash;
 	int boot_err_code;    /* the monitor handed over something unusable: told at the boot */
 	struct err boot_err;
 };
@@ -56,6 +58,8 @@ void control_send_monitor(struct control *ctl, enum msg_type type, const void *b
 
 /* Handle all that the monitor has sent. */
 void control_drain_monitor(struct control *ctl);
+/* In the middle of a boot or reset: hear of devices' back ends, keep the first message about something else. */
+void control_hear_of_devices(struct control *ctl);
 
 /* --- control_apid.c -------------------------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "common/ev.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "proto/dispatch.h"
@@ -139,21 +140,50 @@ static void monitor_gone(struct control *ctl, const char *why)
 	control_quit(ctl, was_ending ? ctl->status : 1);
 }
 
+static void handle_message(struct control *ctl, struct chan_msg *m)
+{
+	struct err e = { 0 };
+	char text[1024];
+
+	if (dispatch(from_monitor, nitems(from_monitor), 1, ctl, m, &e) == 0)
+		return;
+	/* Its own machinery must not end the VM for one bad message. */
+	(void)err_join(&e, text, sizeof(text));
+	log_error("from the monitor: %s", text);
+}
+
+/* As chan_recv(), the one that had to wait first. */
+static int next_message(struct control *ctl, struct chan_msg *m)
+{
+	if (!ctl->mon_stashed)
+		return chan_recv(ctl->monitor.chan, m);
+	*m = ctl->mon_stash;
+	ctl->mon_stashed = false;
+	return 1;
+}
+
 void control_drain_monitor(struct control *ctl)
 {
 	struct chan_msg m;
 	int r = 0;
 
-	while (peer_is_open(&ctl->monitor) && (r = chan_recv(ctl->monitor.chan, &m)) > 0) {
-		struct err e = { 0 };
-		char text[1024];
-
-		if (dispatch(from_monitor, nitems(from_monitor), 1, ctl, &m, &e) == 0)
-			continue;
-		/* Its own machinery must not end the VM for one bad message. */
-		(void)err_join(&e, text, sizeof(text));
-		log_error("from the monitor: %s", text);
-	}
+	while (peer_is_open(&ctl->monitor) && (r = next_message(ctl, &m)) > 0)
+		handle_message(ctl, &m);
 	if (r < 0 && peer_is_open(&ctl->monitor))
 		monitor_gone(ctl, r == -EPIPE ? "end of file" : strerrordesc_np(-r));
+}
+
+/* The end of the channel is found again by whoever drains it. */
+void control_hear_of_devices(struct control *ctl)
+{
+	while (!ctl->mon_stashed && peer_is_open(&ctl->monitor) && chan_recv(ctl->monitor.chan, &ctl->mon_stash) > 0) {
+		struct chan_msg m = ctl->mon_stash;
+
+		if (m.type == MSG_MON_DEVICE_GONE || m.type == MSG_MON_DEVICE_UP) {
+			handle_message(ctl, &m);
+			continue;
+		}
+		ctl->mon_stashed = true;
+		event_active(ctl->monitor.on_read, EV_READ, 0); /* the socket may have nothing more to say */
+	}
 }

@@ -45,7 +45,10 @@ void vhost_device_give_up(struct vhost_device *d, const char *why)
 
 static void on_broken(void *arg, const char *why)
 {
-	vhost_device_give_up(arg, why);
+	struct vhost_device *d = arg;
+
+	d->misfit = why != vhost_link_closed;
+	vhost_device_give_up(d, why);
 }
 
 static void on_backend_config(void *arg)
@@ -68,7 +71,7 @@ void vhost_device_gone(struct vhost_device *d, const struct msg_mon_device_gone 
 	vhost_device_stopped(d);
 	if (!m->final)
 		return;
-	if (d->id == NULL)
+	if (d->ram == NULL)
 		return; /* the boot that it was for will fail */
 	log_error("%s: failed, the VM goes on without it", name_of(d));
 	d->ops->event(d->arg, d, "failed");
@@ -87,6 +90,7 @@ int vhost_device_up(struct vhost_device *d, uint32_t generation, int *fds, unsig
 	d->doomed = false;
 	d->gone = false;
 	d->final = false;
+	d->misfit = false;
 	int r = vhost_front_open(&d->front, &fds[0]);
 
 	if (r == 0 && d->ours)
@@ -253,7 +257,7 @@ void vhost_device_free(struct vhost_device *d)
 
 bool vhost_device_is_busy(const struct vhost_device *d)
 {
-	return d->front.state == VHOST_HANDSHAKE;
+	return d->front.state == VHOST_HANDSHAKE || ((d->doomed || d->gone) && !d->final && !d->misfit);
 }
 
 int vhost_device_check(const struct vhost_device *d, struct err *e)
@@ -314,8 +318,7 @@ static void describe(struct vhost_device *d, const struct vhost_identity *who)
 	};
 }
 
-int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const struct gmem *gmem,
-			 const struct vhost_ram *ram, struct err *e)
+int vhost_device_identify(struct vhost_device *d, const struct cfg_vm *cfg, struct err *e)
 {
 	struct vhost_identity who;
 
@@ -323,13 +326,20 @@ int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const
 		return err_set(e, -EINVAL, "the configuration has no %s %u", name_of(d), d->index);
 	if (name_it(d, &who) < 0)
 		return err_set(e, -ENOMEM, "out of memory for a device");
+	d->vm_cfg = cfg;
+	return 0;
+}
+
+int vhost_device_prepare(struct vhost_device *d, const struct gmem *gmem, const struct vhost_ram *ram, struct err *e)
+{
+	struct vhost_identity who;
 	int r = vhost_device_check(d, e);
 
 	if (r < 0)
 		return r;
+	(void)vhost_profile_identity(d->vm_cfg, d->kind, d->index, &who);
 	d->gmem = gmem;
 	d->ram = ram;
-	d->vm_cfg = cfg;
 	describe(d, &who);
 	return 0;
 }

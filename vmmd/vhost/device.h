@@ -63,6 +63,7 @@ struct vhost_device {
 	struct vhost_backend backend;
 	struct event *on_err, *on_late;
 	bool doomed, gone, final;
+	bool misfit;   /* it was given up for what it is: another one would be no better */
 	char why[256]; /* it was given up last */
 
 	/* [const] from the boot on */
@@ -93,11 +94,13 @@ void vhost_device_gone(struct vhost_device *d, const struct msg_mon_device_gone 
 /* There is another. Takes from @fds. */
 int vhost_device_up(struct vhost_device *d, uint32_t generation, int *fds, unsigned n_fds, struct err *e) __must_check;
 
-/* At a boot, when the handshake is over: what the machine makes of it. All is borrowed for the device's life. */
-int vhost_device_prepare(struct vhost_device *d, const struct cfg_vm *cfg, const struct gmem *gmem,
-			 const struct vhost_ram *ram, struct err *e) __must_check;
-/* At a boot: neither ready nor given up. */
+/* At a boot, first: its name in the configuration, which is borrowed for the device's life. */
+int vhost_device_identify(struct vhost_device *d, const struct cfg_vm *cfg, struct err *e) __must_check;
+/* Then: not ready, but may become so. */
 bool vhost_device_is_busy(const struct vhost_device *d);
+/* Then: what the machine makes of it. All is borrowed for the device's life. */
+int vhost_device_prepare(struct vhost_device *d, const struct gmem *gmem, const struct vhost_ram *ram,
+			 struct err *e) __must_check;
 /* Ready for a boot, or why not. */
 int vhost_device_check(const struct vhost_device *d, struct err *e) __must_check;
 

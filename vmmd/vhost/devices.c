@@ -6,15 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ev.h"
 #include "common/fd.h"
 #include "common/log.h"
 
-enum { TURN_MS = 10 }; /* between two looks at the clock, while nobody answers */
+enum {
+	TURN_MS = 10,    /* between two looks at the clock, while nobody answers */
+	BOOT_MS = 10000, /* twice the deadline of one answer */
+};
 
 void vhost_devices_init(struct vhost_devices *ds, struct event_base *base, const struct vhost_device_ops *ops,
 			void *arg)
 {
-	*ds = (struct vhost_devices){ .base = base, .ops = ops, .arg = arg, .ram.fd = -1 };
+	*ds = (struct vhost_devices){ .base = base, .ops = ops, .arg = arg, .ram.fd = -1, .boot_ms = BOOT_MS };
 }
 
 void vhost_devices_clear(struct vhost_devices *ds)
@@ -149,6 +153,18 @@ bool vhost_devices_are_idle(const struct vhost_devices *ds)
 
 /* --- boot ------------------------------------------------------------------------------------------------------------- */
 
+/* Until none is busy, or for so long; the clock is believed after one more turn. */
+static void wait_ready(struct vhost_devices *ds, void (*progress)(void *arg), void *arg)
+{
+	uint64_t until = ev_now_ns() + ds->boot_ms * UINT64_C(1000000);
+	bool late = false;
+
+	while (turn(ds, false) && !late) {
+		late = ev_now_ns() >= until;
+		progress(arg);
+	}
+}
+
 int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem,
 			  const struct memmap *map, int ram_fd, void (*progress)(void *arg), void *arg, struct err *e)
 {
@@ -156,10 +172,12 @@ int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, co
 
 	ds->ram = (struct vhost_ram){ .fd = ram_fd, .n = map->n_ram };
 	memcpy(ds->ram.run, map->ram, map->n_ram * sizeof(map->ram[0]));
-	while (turn(ds, false))
-		progress(arg);
 	for (unsigned i = 0; r == 0 && i < ds->n; i++)
-		r = vhost_device_prepare(ds->v[i], cfg, gmem, &ds->ram, e);
+		r = vhost_device_identify(ds->v[i], cfg, e);
+	if (r == 0)
+		wait_ready(ds, progress, arg);
+	for (unsigned i = 0; r == 0 && i < ds->n; i++)
+		r = vhost_device_prepare(ds->v[i], gmem, &ds->ram, e);
 	return r;
 }
 

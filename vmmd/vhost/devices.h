@@ -25,6 +25,7 @@ struct vhost_devices {
 	struct vhost_device **v; /* in the order in which they get their slots */
 	struct machine_device *list;
 	struct vhost_ram ram;
+	uint32_t boot_ms; /* how long a boot waits for back ends in all */
 };
 
 void vhost_devices_init(struct vhost_devices *ds, struct event_base *base, const struct vhost_device_ops *ops,
@@ -41,9 +42,9 @@ void vhost_devices_gone(struct vhost_devices *ds, const struct msg_mon_device_go
 int vhost_devices_up(struct vhost_devices *ds, const struct msg_mon_device_up *m, int *fds, unsigned n_fds,
 		     struct err *e) __must_check;
 
-/* At a boot: wait until all handshakes are over, calling @progress(@arg) now and then, and describe the devices for
- * the machine. Bounded by the deadlines of the handshakes. Everything is borrowed until vhost_devices_clear(),
- * @ram_fd as well. */
+/* At a boot: wait until all handshakes are over, calling @progress(@arg) now and then (which brings news of the
+ * monitor's: a back end that has died is waited for), and describe the devices for the machine. Everything is
+ * borrowed until vhost_devices_clear(), @ram_fd as well. */
 int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem,
 			  const struct memmap *map, int ram_fd, void (*progress)(void *arg), void *arg,
 			  struct err *e) __must_check;

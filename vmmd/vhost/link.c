@@ -15,6 +15,8 @@ enum {
 };
 #define NS_PER_MS UINT64_C(1000000)
 
+const char vhost_link_closed[] = "it has closed its socket";
+
 struct vhost_queued {
 	TAILQ_ENTRY(vhost_queued) next;
 	struct vhost_expect expect;
@@ -124,7 +126,7 @@ static void flush(struct vhost_link *l)
 		TAILQ_INSERT_TAIL(&l->unanswered, q, next);
 	}
 	if (r < 0)
-		l->over = r == -EPIPE ? "it has closed its socket" : "sending failed";
+		l->over = r == -EPIPE ? vhost_link_closed : "sending failed";
 	if (l->over != NULL)
 		event_active(l->on_time, EV_TIMEOUT, 0);
 	if (r == 0)
@@ -264,7 +266,7 @@ static void read_all(struct vhost_link *l)
 	for (int i = 0; i < 2 * READ_BUDGET && r > 0 && l->fd >= 0; i++)
 		r = read_piece(l);
 	if (r < 0 && l->fd >= 0)
-		break_off(l, r == -EBADMSG ? "it breaks the protocol" : "it has closed its socket");
+		break_off(l, r == -EBADMSG ? "it breaks the protocol" : vhost_link_closed);
 }
 
 void vhost_link_pump(struct vhost_link *l)

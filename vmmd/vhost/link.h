@@ -28,6 +28,9 @@ enum {
 	VHOST_LINK_QUEUED_MAX = 8192, /* requests unsent or unanswered: more than a start of 256 queues takes */
 };
 
+/* The reason when nothing is wrong with a back end but that it is gone. */
+extern const char vhost_link_closed[];
+
 struct vhost_link_ops {
 	/* @fd: what came with the answer, -1: nothing. Take it, or it is closed. */
 	void (*reply)(void *arg, const struct vhost_reply *r, int *fd);

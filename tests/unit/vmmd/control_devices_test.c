@@ -178,6 +178,31 @@ static void devices_of_nobody_are_ignored(void **state)
 	create(f); /* it serves on */
 }
 
+static void in_the_middle_of_a_boot_only_news_of_devices_are_heard(void **state)
+{
+	struct fixture *f = *state;
+	struct back_end be;
+	const struct msg_mon_device m = a_disk();
+	char reason[] = "x";
+	const struct msg_mon_device_gone gone = { .kind = DEV_DISK, .generation = 1, .reason = reason };
+	struct msg_mon_quit q = { .status = 3 };
+
+	create(f);
+	hand_over(f, "/dev/null", 1);
+	send_device(f, &m, 0, &be);
+	mon_send(f, MSG_MON_DEVICE_GONE, &gone, NULL, 0);
+	mon_send(f, MSG_MON_QUIT, &q, NULL, 0);
+	control_hear_of_devices(f->ctl);
+	control_hear_of_devices(f->ctl);
+	assert_true(f->ctl->vm.devices.v[0]->gone);
+	assert_int_equal(f->ctl->vm.state, VM_STATE_CREATED);
+	/* back in the loop, without another byte on the channel */
+	assert_true(event_base_loop(f->base, EVLOOP_NONBLOCK) >= 0);
+	assert_int_equal(f->ctl->vm.state, VM_STATE_NONE);
+	assert_int_equal(f->ctl->status, 3);
+	end_back_end(&be);
+}
+
 static void a_window_that_changes_is_the_monitors(void **state)
 {
 	struct fixture *f = *state;
@@ -202,6 +227,7 @@ int main(void)
 		T(a_new_set_of_parts_takes_old_devices_along),
 		T(delete_drops_devices),
 		T(devices_of_nobody_are_ignored),
+		T(in_the_middle_of_a_boot_only_news_of_devices_are_heard),
 		T(a_window_that_changes_is_the_monitors),
 	};
 

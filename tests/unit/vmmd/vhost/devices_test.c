@@ -64,6 +64,7 @@ static void boot_fails_when_a_back_end_is_silent(void **state)
 	assert_int_equal(add(f, &m, 0, NULL), 0);
 	vhost_front_close(&f->ds.v[0]->front);
 	f->ds.v[0]->front.cfg.timeouts.answer_ms = 30;
+	f->ds.boot_ms = 200;
 	int pair[2];
 
 	assert_int_equal(fd_socketpair(SOCK_STREAM, pair), 0);
@@ -76,7 +77,32 @@ static void boot_fails_when_a_back_end_is_silent(void **state)
 	end(f);
 }
 
-static void boot_fails_when_a_back_end_has_gone(void **state)
+/* The monitor's news come while the boot waits. */
+static void successor_comes(void *arg)
+{
+	struct fixture *f = arg;
+
+	if (f->d->generation == 1)
+		up(f, 2);
+	play(f, FEATURES, 7);
+}
+
+static void boot_waits_for_the_successor_of_a_dead_back_end(void **state)
+{
+	struct fixture *f = make();
+	const struct msg_mon_device m = device_message(true);
+
+	(void)state;
+	assert_int_equal(add(f, &m, 0, NULL), 0);
+	f->d = f->ds.v[0];
+	gone(f, 1, false);
+	assert_int_equal(vhost_devices_prepare(&f->ds, &f->cfg, &f->gmem, &f->map, f->ram_fd, successor_comes, f, NULL),
+			 0);
+	assert_int_equal(f->d->front.state, VHOST_READY);
+	end(f);
+}
+
+static void boot_waits_for_a_successor_only_so_long(void **state)
 {
 	struct fixture *f = make();
 	const struct msg_mon_device m = device_message(true);
@@ -85,6 +111,21 @@ static void boot_fails_when_a_back_end_has_gone(void **state)
 	(void)state;
 	assert_int_equal(add(f, &m, 0, NULL), 0);
 	gone(f, 1, false);
+	f->ds.boot_ms = 30;
+	assert_true(vhost_devices_prepare(&f->ds, &f->cfg, &f->gmem, &f->map, f->ram_fd, no_progress, NULL, &e) < 0);
+	assert_non_null(strstr(text(&e), "killed"));
+	end(f);
+}
+
+static void boot_fails_when_a_back_end_has_gone_for_good(void **state)
+{
+	struct fixture *f = make();
+	const struct msg_mon_device m = device_message(true);
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(add(f, &m, 0, NULL), 0);
+	gone(f, 1, true);
 	assert_true(prepare(f, &e) < 0);
 	assert_non_null(strstr(text(&e), "killed"));
 	end(f);
@@ -307,7 +348,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(boot_waits_for_the_handshake),
 		cmocka_unit_test(boot_fails_when_a_back_end_is_silent),
-		cmocka_unit_test(boot_fails_when_a_back_end_has_gone),
+		cmocka_unit_test(boot_waits_for_the_successor_of_a_dead_back_end),
+		cmocka_unit_test(boot_waits_for_a_successor_only_so_long),
+		cmocka_unit_test(boot_fails_when_a_back_end_has_gone_for_good),
 		cmocka_unit_test(boot_fails_when_events_are_missing),
 		cmocka_unit_test(events_may_come_later),
 		cmocka_unit_test(hand_over_of_wrong_descriptors_is_refused),

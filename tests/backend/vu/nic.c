@@ -250,13 +250,18 @@ struct vu_nic *vu_nic_new_cold(const struct vu_nic_opts *opts)
 
 bool vu_nic_adopt(struct vu_nic *n, struct vu *v)
 {
+	bool known = v != NULL && v == n->v && n->in_gpa != 0 && v->next_gpa > n->in_gpa;
+
 	n->v = v;
 	if (v == NULL || !wait_for_link(n->peer))
 		return false;
+	if (known)
+		return true;
 	n->hdr_bytes = (v->acked & (VU_NIC_BIT(VIRTIO_F_VERSION_1) | VU_NIC_BIT(VIRTIO_NET_F_MRG_RXBUF))) != 0 ? 12 : 10;
 	n->out_gpa = vu_alloc(v, VU_NIC_FRAME_MAX + 4096, 4096);
 	n->ctrl_gpa = vu_alloc(v, 4096, 4096);
-	return n->ctrl_gpa != 0;
+	n->in_gpa = vu_alloc(v, VU_NIC_REFILL * VU_NIC_REFILL_BYTES, 4096);
+	return n->in_gpa != 0;
 }
 
 struct vu_nic *vu_nic_new(const struct vu_nic_opts *opts)
@@ -308,6 +313,21 @@ bool vu_nic_fill(struct vu_nic *n, unsigned pair, unsigned count, uint32_t bytes
 			at += len;
 		}
 		WANT(vu_ring_add(r, NULL, 0, in, pieces, token_of(gpa, bytes)) >= 0, "buffer %u finds no room", i);
+	}
+	vu_ring_kick(r);
+	return true;
+}
+
+bool vu_nic_refill(struct vu_nic *n)
+{
+	struct vu_ring *r = n->v->ring[0];
+
+	if (vu_ring_in_flight(r) > 0)
+		return true;
+	for (unsigned i = 0; i < VU_NIC_REFILL; i++) {
+		struct vu_buf in = { n->in_gpa + UINT64_C(1) * i * VU_NIC_REFILL_BYTES, VU_NIC_REFILL_BYTES };
+
+		WANT(vu_ring_add(r, NULL, 0, &in, 1, token_of(in.gpa, in.len)) >= 0, "buffer %u finds no room", i);
 	}
 	vu_ring_kick(r);
 	return true;

@@ -46,11 +46,13 @@ struct vu_nic {
 	const char *args[13];
 	uint64_t out_gpa;  /* a frame to be sent */
 	uint64_t ctrl_gpa;
+	uint64_t in_gpa;   /* vu_nic_refill()'s buffers, of the last allocation */
 };
 
 /* NULL: failed, and said why. Makes the namespace once in a process. */
 struct vu_nic *vu_nic_new(const struct vu_nic_opts *opts);
-/* The same up to the wire and n->cfg; no helper yet. vu_nic_adopt() when there is one. */
+/* The same up to the wire and n->cfg; no helper yet. vu_nic_adopt() when there is one; again it does something only when the
+ * memory is new. */
 struct vu_nic *vu_nic_new_cold(const struct vu_nic_opts *opts);
 bool vu_nic_adopt(struct vu_nic *n, struct vu *v);
 bool vu_nic_free(struct vu_nic *n);
@@ -59,6 +61,9 @@ bool vu_nic_ip(const char *command);
 
 /* Give ring of @pair @count receive buffers of @bytes, each in @pieces descriptors. */
 bool vu_nic_fill(struct vu_nic *n, unsigned pair, unsigned count, uint32_t bytes, unsigned pieces);
+/* Give the first receive ring, when it is empty, VU_NIC_REFILL buffers of VU_NIC_REFILL_BYTES: the same ones every time. */
+enum { VU_NIC_REFILL = 64, VU_NIC_REFILL_BYTES = 2048 };
+bool vu_nic_refill(struct vu_nic *n);
 /* The next frame for the guest: its length, 0 none came in time, < 0 nonsense. @hdr and @buffers may be NULL. */
 int vu_nic_recv(struct vu_nic *n, unsigned pair, struct virtio_net_hdr_v1 *hdr, uint8_t *frame, unsigned *buffers,
 		int timeout_ms);

@@ -35,7 +35,7 @@ def expected_config(c):
                  "max_phys_bits": 46, "features": {"amx": False}, "nested": True, "core_scheduling": "Vm", "profile": "Host"},
         "memory": {"size": c["memory"]["size"], "mergeable": False, "hotplug_method": "Acpi", "shared": False,
                    "hugepages": False, "prefault": False, "reserve": False, "thp": True},
-        "payload": c["payload"], "serial": c["serial"], "console": {"mode": "Off", "pci_segment": 0},
+        "payload": c["payload"], "rng": {"pci_segment": 0, "src": "/dev/urandom"}, "serial": c["serial"], "console": {"mode": "Off", "pci_segment": 0},
         "debug_console": {"mode": "Off", "iobase": 233}, "pvpanic": False, "iommu": False, "watchdog": False,
         "landlock_enable": False,
     }
@@ -75,7 +75,9 @@ def flow_poweroff(t, kernel, cpus, memory):
         t.equal("vm.info: config with its defaults", info["config"], expected_config(c))
         t.equal("vm.info: state", info["state"], "Running")
         t.equal("vm.info: memory_actual_size", info["memory_actual_size"], memory)
-        t.equal("vm.info: device tree", info["device_tree"], {n: node(n) for n in ("__ioapic", "__serial")})
+        t.equal("vm.info: device tree", sorted(info["device_tree"]), ["__ioapic", "__rng", "__serial", "_virtio-pci-__rng"])
+        t.equal("vm.info: nodes without resources", [info["device_tree"][n] for n in ("__ioapic", "__serial")],
+                [node("__ioapic"), node("__serial")])
         t.equal("vm.counters", v.curl("vm.counters", "GET", want=200), "{}")
         v.stdout.wait(HELLO)
         t.passed("the guest's own line is seen")

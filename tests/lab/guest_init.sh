@@ -63,6 +63,7 @@ run() {
 	devices)   # load the drivers, say what came of it
 		while read -r m; do $b insmod "$m" || echo "@failed $m"; done </lib/order
 		echo "@devices-done" ;;
+	hvc) exec </dev/hvc0 >/dev/hvc0 2>&1 ;;   # go on there: its driver is a module, so it was no console yet
 	wait) $b sleep "$2" ;;
 	sh) $b sh -c "$2" ;;
 	*) echo "@unknown $1" ;;

@@ -56,11 +56,6 @@ unsigned net_hdr_bytes(uint64_t features)
 											    NET_HDR_LEGACY_BYTES;
 }
 
-bool net_hdr_needs_head(const struct net_hdr *h)
-{
-	return h->gso_type != VIRTIO_NET_HDR_GSO_NONE;
-}
-
 /* --- the frame's own headers ------------------------------------------------------------------------------------------ */
 
 /* The copied first bytes, read in order. */

@@ -32,6 +32,7 @@ struct net_hdr {
 	uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
 };
 
+/* (Of a legacy header num_buffers is something else: nobody looks at it in outgoing ones.) */
 void net_hdr_load(struct net_hdr *h, const uint8_t p[NET_HDR_BYTES]);
 void net_hdr_store(const struct net_hdr *h, uint8_t p[NET_HDR_BYTES]);
 
@@ -42,9 +43,6 @@ unsigned net_hdr_bytes(uint64_t features);
  * @features that the driver accepted. 0 and *@out is fit for the kernel, or -EBADMSG and *@why (a constant text). */
 int net_hdr_check(const struct net_hdr *h, uint32_t len, const uint8_t *head, size_t head_len, uint64_t features,
 		  struct net_hdr *out, const char **why) __must_check;
-/* Does the check need the frame's first bytes? Without segmentation it doesn't. */
-bool net_hdr_needs_head(const struct net_hdr *h);
-
 /* May a driver that accepted @features be given a frame with @h? (Frames that were queued before it made its choice.) */
 bool net_hdr_is_acceptable(const struct net_hdr *h, uint64_t features);
 

@@ -58,30 +58,22 @@ static enum tx_end write_frame(struct net *net, struct net_tap *tap, unsigned n_
 	return TX_DROPPED;
 }
 
-/* How much of a frame of @len bytes is copied: all of a small one, which costs less than another iovec; of a long one what the
- * check must see. */
-static uint32_t bytes_to_copy(const struct net_hdr *h, uint32_t len)
-{
-	if (len <= NET_HEAD_MAX)
-		return len;
-	return net_hdr_needs_head(h) ? NET_HEAD_MAX : 0;
-}
-
-/* The chain's header, and net->out filled with what the kernel gets: a header of our own and @head_len bytes. */
+/* The chain's header and first bytes are copied once, in one go: all of a small frame, which costs less than another iovec, and of
+ * a long one what the check must see. Then net->out has what the kernel gets: a header of our own in front of @head_len
+ * bytes. */
 static int check_chain(struct net *net, const struct vq_chain *c, uint32_t *head_len)
 {
-	uint8_t raw[NET_HDR_BYTES] = { 0 };
+	/* A shorter header ends where the frame begins, too. */
+	uint8_t *raw = net->out + NET_HDR_BYTES - net->hdr_bytes;
+	uint32_t n = c->out_bytes < net->hdr_bytes + NET_HEAD_MAX ? c->out_bytes : net->hdr_bytes + NET_HEAD_MAX;
 	const char *why = "no room for a header";
 	struct net_hdr h, out;
 
-	if (c->out_bytes >= net->hdr_bytes && vq_chain_read(c, 0, raw, net->hdr_bytes) == 0) {
-		uint32_t len = c->out_bytes - net->hdr_bytes;
-		uint8_t *head = net->out + NET_HDR_BYTES;
-
+	if (n >= net->hdr_bytes && vq_chain_read(c, 0, raw, n) == 0) {
+		*head_len = n - net->hdr_bytes;
 		net_hdr_load(&h, raw);
-		*head_len = bytes_to_copy(&h, len);
-		if (vq_chain_read(c, net->hdr_bytes, head, *head_len) == 0 &&
-		    net_hdr_check(&h, len, head, *head_len, net->features, &out, &why) == 0) {
+		if (net_hdr_check(&h, c->out_bytes - net->hdr_bytes, net->out + NET_HDR_BYTES, *head_len, net->features, &out,
+				  &why) == 0) {
 			net_hdr_store(&out, net->out);
 			return 0;
 		}

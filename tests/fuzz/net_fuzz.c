@@ -93,7 +93,7 @@ static void fuzz_hdr(struct input *in)
 	(void)net_hdr_is_acceptable(&h, features);
 	size_t n = len < NET_HEAD_MAX ? len : NET_HEAD_MAX;
 	uint8_t *head = exactly(in, n);
-	int r = net_hdr_check(&h, len, head, net_hdr_needs_head(&h) ? n : 0, features, &out, &why);
+	int r = net_hdr_check(&h, len, head, n, features, &out, &why);
 	free(head);
 	if (r == 0)
 		check_out(&out, len, features);

@@ -9,7 +9,8 @@
  * One thread. Descriptors held: jail/policy/roles.def; taps first, one for each pair. It has no capability; its one ioctl is
  * TUNSETOFFLOAD, for what the driver accepted.
  *
- * Believed: the parent's configuration, the kernel. Not believed: anything in guest memory, the words that a predecessor left.
+ * Believed: the parent's configuration, the kernel. Not believed: anything in guest memory, the words that a predecessor
+ * left.
  */
 #include "devices/net/net.h"
 
@@ -98,7 +99,7 @@ static int net_configure(void *dev, const void *config, struct chan_msg *m, stru
 	return net_alloc(net, lim, e);
 }
 
-/* --- features and configuration space ----------------------------------------------------------------------------------- */
+/* --- features and configuration space ----------------------------------------------------------------------------- */
 
 static uint64_t net_features(const struct net *net)
 {
@@ -160,7 +161,7 @@ static void net_set_features(void *dev, uint64_t acked)
 	(void)net_set_offloads(net, acked & NET_CTRL_OFFLOADS);
 }
 
-/* --- queues --------------------------------------------------------------------------------------------------------------- */
+/* --- queues ------------------------------------------------------------------------------------------------------- */
 
 int net_ctrl_queue(const struct net *net)
 {
@@ -178,8 +179,8 @@ unsigned net_active_pairs(const struct net *net)
 
 	if (net->pairs_set > 0)
 		return net->pairs_set < net->n_pairs ? net->pairs_set : net->n_pairs;
-	/* virtio v1.2 5.1.6.5.5: one until the driver says more; a front end that keeps the control queue for itself says it by
-	 * starting rings. */
+	/* virtio v1.2 5.1.6.5.5: one until the driver says more; a front end that keeps the control queue for itself says it
+	 * by starting rings. */
 	if (net_ctrl_queue(net) >= 0)
 		return 1;
 	while (n < net->n_pairs && net->rx[n].running)
@@ -261,7 +262,7 @@ static void net_queue_stop(void *dev, struct vq *vq)
 	vdevice_queue_idle(net->vd, vq_index(vq));
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------------ */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {

@@ -22,7 +22,7 @@
 #include "devices/net/tapdev.h"
 
 enum {
-	/* The driver goes on while the next batch is sent: not all frames between two interrupts, but not every one either. */
+	/* The driver goes on while the next batch is sent: not all frames between two interrupts, nor every single one. */
 	NET_BATCH = 64,                /* frames between two flushes, or ... */
 	NET_BATCH_BYTES = 512 * 1024,  /* ... as many bytes */
 	NET_BATCHES = 4,               /* for one call of on_queue */
@@ -125,7 +125,7 @@ void net_cmd_serve(struct net *net, struct vq *vq);
 /* The control queue starts: take up what a predecessor was told, or (a fresh ring) nothing. */
 void net_cmd_resume(struct net *net, const struct vq *vq);
 
-/* --- net_alone.c --------------------------------------------------------------------------------------------------------- */
+/* --- net_alone.c -------------------------------------------------------------------------------------------------- */
 
 extern const struct vdevice_option net_options[];
 int net_open_alone(void *dev, struct jail_limits *lim, struct err *e);

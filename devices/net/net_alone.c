@@ -23,7 +23,7 @@ static struct {
 	bool has_mac;
 } args = { .n_queues = 2 };
 
-/* --- options ------------------------------------------------------------------------------------------------------------ */
+/* --- options ------------------------------------------------------------------------------------------------------ */
 
 static int take_number(const char *value, uint64_t min, uint64_t max, uint64_t *out, struct err *e)
 {
@@ -157,7 +157,7 @@ const struct vdevice_option net_options[] = {
 	{ 0 },
 };
 
-/* --- opening -------------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 static int open_by_name(struct net *net, int route, int *fds, struct err *e)
 {
@@ -187,9 +187,10 @@ static int take_given(const struct net *net, int *fds, struct err *e)
 	for (unsigned i = 0; i < net->n_pairs; i++) {
 		uint8_t mac[TAP_MAC_BYTES];
 		char name[TAP_NAME_BYTES];
-		int r = fcntl(args.fds[i], F_SETFD, FD_CLOEXEC) < 0 ? err_sys(e, -errno, "not open") :
-								      tapdev_check_given(args.fds[i], net->n_pairs, name, mac, e);
+		int r = fcntl(args.fds[i], F_SETFD, FD_CLOEXEC) < 0 ? err_sys(e, -errno, "not open") : 0;
 
+		if (r == 0)
+			r = tapdev_check_given(args.fds[i], net->n_pairs, name, mac, e);
 		if (r < 0)
 			return err_wrap(e, r, "descriptor %d", args.fds[i]);
 		fds[i] = fd_take(&args.fds[i]);

@@ -18,7 +18,7 @@
 enum {
 	NET_HDR_BYTES = 12,       /* with VERSION_1 or MRG_RXBUF */
 	NET_HDR_LEGACY_BYTES = 10, /* num_buffers is missing */
-	NET_HEAD_MAX = 256,       /* first bytes of a frame that are copied and looked at: Ethernet, two tags, IPv6 with options, TCP */
+	NET_HEAD_MAX = 256,       /* first bytes of a frame that are looked at: Ethernet, two tags, IPv6 with options, TCP */
 	NET_FRAME_MIN = 14,
 	/* The longest: what a 16-bit length in an IP header can say, an Ethernet header, two tags, and IPv6's own header
 	 * that its length leaves out. */

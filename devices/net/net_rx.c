@@ -6,8 +6,8 @@
  *	our header (12 bytes) | the guest's buffers, as much as lately was needed | a buffer of our own for the longest frame
  *
  * and nothing is read while the ring is empty. What ended up in our own buffer is copied once there are guest buffers for
- * it; until then (or until a limit allows) the frame waits and its taps are not watched: the kernel's queue fills and drops as
- * a wire would.
+ * it; until then (or until a limit allows) the frame waits and its taps are not watched: the kernel's queue fills and drops
+ * as a wire would.
  */
 #include <errno.h>
 #include <string.h>
@@ -33,7 +33,7 @@ struct rx_sums {
 	uint64_t frames, bytes, dropped;
 };
 
-/* --- chains ahead ------------------------------------------------------------------------------------------------------- */
+/* --- chains ahead ------------------------------------------------------------------------------------------------- */
 
 void net_rx_reset(struct net_rx *rx)
 {
@@ -78,7 +78,11 @@ static int hold_one(struct net *net, struct net_rx *rx, struct vq *vq)
 	if (r == 0)
 		return 0;
 	/* virtio v1.2 5.1.6.3.1: each buffer has room for a header at least. */
-	const char *why = r < 0 ? vq_fault(vq) : c->in_bytes < net->hdr_bytes ? "a receive buffer too small for a header" : NULL;
+	const char *why = NULL;
+	if (r < 0)
+		why = vq_fault(vq);
+	else if (c->in_bytes < net->hdr_bytes)
+		why = "a receive buffer too small for a header";
 	if (why != NULL) {
 		rx->broken = true;
 		vdevice_guest_error(net->vd, vq_index(vq), why);
@@ -113,7 +117,7 @@ static void let_go(struct net_rx *rx, struct vq *vq, uint32_t written)
 	rx->n--;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 /* The guest's part of the iovecs: the held chains, without the header's place, up to @want bytes. Returns how many,
  * *@bytes what they hold. */
@@ -210,7 +214,7 @@ static enum rx_end read_frame(struct net *net, struct net_rx *rx, struct net_tap
 	return RX_DONE;
 }
 
-/* --- delivering --------------------------------------------------------------------------------------------------------- */
+/* --- delivering --------------------------------------------------------------------------------------------------- */
 
 static bool is_paid(struct net *net, struct net_rx *rx, struct vq *vq)
 {
@@ -307,7 +311,7 @@ static enum rx_end deliver(struct net *net, struct net_rx *rx, struct vq *vq, st
 	return RX_DONE;
 }
 
-/* --- who reads when ------------------------------------------------------------------------------------------------------- */
+/* --- who reads when ----------------------------------------------------------------------------------------------- */
 
 void net_rx_on_readable(evutil_socket_t fd, short what, void *arg)
 {

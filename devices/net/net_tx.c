@@ -51,16 +51,16 @@ static enum tx_end write_frame(struct net *net, struct net_tap *tap, unsigned n_
 		return TX_SENT;
 	if (errno == EAGAIN && event_add(tap->on_writable, NULL) == 0)
 		return TX_LATER;
-	/* The link is down (EIO), the kernel is short of memory (ENOBUFS, ENOMEM), or does not like the frame: what a wire would
-	 * lose. */
+	/* The link is down (EIO), the kernel is short of memory (ENOBUFS, ENOMEM), or does not like the frame: what a wire
+	 * would lose. */
 	if (errno != EIO && errno != ENOBUFS && errno != ENOMEM)
 		log_warn_rl("frame from the guest refused by the tap: %s", strerror(errno));
 	return TX_DROPPED;
 }
 
-/* The chain's header and first bytes are copied once, in one go: all of a small frame, which costs less than another iovec, and of
- * a long one what the check must see. Then net->out has what the kernel gets: a header of our own in front of @head_len
- * bytes. */
+/* The chain's header and first bytes are copied once, in one go: all of a small frame, which costs less than another iovec,
+ * and of a long one what the check must see. Then net->out has what the kernel gets: a header of our own in front of
+ * @head_len bytes. */
 static int check_chain(struct net *net, const struct vq_chain *c, uint32_t *head_len)
 {
 	/* A shorter header ends where the frame begins, too. */
@@ -72,8 +72,8 @@ static int check_chain(struct net *net, const struct vq_chain *c, uint32_t *head
 	if (n >= net->hdr_bytes && vq_chain_read(c, 0, raw, n) == 0) {
 		*head_len = n - net->hdr_bytes;
 		net_hdr_load(&h, raw);
-		if (net_hdr_check(&h, c->out_bytes - net->hdr_bytes, net->out + NET_HDR_BYTES, *head_len, net->features, &out,
-				  &why) == 0) {
+		if (net_hdr_check(&h, c->out_bytes - net->hdr_bytes, net->out + NET_HDR_BYTES, *head_len, net->features,
+				  &out, &why) == 0) {
 			net_hdr_store(&out, net->out);
 			return 0;
 		}

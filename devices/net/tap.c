@@ -2,12 +2,13 @@
 /*
  * cloister-tap: makes or checks the taps of one network device for the monitor, and is gone before a guest sees them.
  *
- *	monitor		TAP_CONFIG, + the taps that were given, or (where this process can't open anything by name) the control
- *			device opened once for each queue pair
- *	cloister-tap	HLP_HELLO first; then TAP_RESULT, + a descriptor for each queue pair; or RESULT with a chain that people read
+ *	monitor		TAP_CONFIG, + the taps that were given, or (where this process can't open anything by name) the
+ *			control device opened once for each queue pair
+ *	cloister-tap	HLP_HELLO first; then TAP_RESULT, + a descriptor for each queue pair; or RESULT with a chain that
+ *			people read
  *
- * It lives in the host's network namespace with CAP_NET_ADMIN and nothing else. Whatever needs a name (the control device) or a
- * new socket comes before its filter, everything that does something to an interface after it.
+ * It lives in the host's network namespace with CAP_NET_ADMIN and nothing else. Whatever needs a name (the control device)
+ * or a new socket comes before its filter, everything that does something to an interface after it.
  *
  * Believed: the monitor. Not believed: the texts in its message, which come from whoever configures the guest.
  */
@@ -81,7 +82,7 @@ static int receive(struct chan *chan, struct tap_job *j, struct chan_msg *m, str
 	return j->route < 0 ? j->route : take_descriptors(j, m, e);
 }
 
-/* --- a tap by name ------------------------------------------------------------------------------------------------------ */
+/* --- a tap by name ------------------------------------------------------------------------------------------------ */
 
 /* What the configuration wants of an interface that is not ours to change. */
 static void warn_unchanged(const struct tap_job *j)
@@ -157,7 +158,7 @@ static int by_name(struct tap_job *j, struct err *e)
 	return r < 0 ? err_wrap(e, r, "tap \"%s\"", name) : 0;
 }
 
-/* --- taps that were given ----------------------------------------------------------------------------------------------- */
+/* --- taps that were given ----------------------------------------------------------------------------------------- */
 
 /* The interface may be in another network namespace: only one of the same name and address is believed to be it. */
 static int look_at_given(struct tap_job *j, const uint8_t mac[TAP_MAC_BYTES], struct err *e)
@@ -185,14 +186,14 @@ static int given(struct tap_job *j, struct err *e)
 		if (r < 0)
 			return err_wrap(e, r, "descriptor %u of the %u that were given", i + 1, j->n_fds);
 		if (i > 0 && strcmp(name, j->name) != 0)
-			return err_set(e, -EINVAL, "the descriptors that were given belong to different taps, \"%s\" and \"%s\"",
-				       j->name, name);
+			return err_set(e, -EINVAL, "the descriptors that were given belong to different taps, \"%s\" and "
+						   "\"%s\"", j->name, name);
 		memcpy(j->name, name, sizeof(j->name));
 	}
 	return look_at_given(j, mac, e);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static int say_hello(struct chan *chan, const struct jail_missing *missing)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Taps as /dev/net/tun sees them: attaching to one by name, or checking a descriptor that somebody gave. All in the state that
- * virtio-net wants: whole frames with a virtio header of 12 bytes in little endian, no offload until a driver asks for it,
- * non-blocking. A tap that is made here goes when its last descriptor does.
+ * Taps as /dev/net/tun sees them: attaching to one by name, or checking a descriptor that somebody gave. All in the state
+ * that virtio-net wants: whole frames with a virtio header of 12 bytes in little endian, no offload until a driver asks
+ * for it, non-blocking. A tap that is made here goes when its last descriptor does.
  */
 #ifndef DEVICES_NET_TAPDEV_H
 #define DEVICES_NET_TAPDEV_H

@@ -22,7 +22,7 @@ enum {
 	ANSWER_MS = 2000, /* the kernel answers while it takes the request */
 };
 
-/* --- texts -------------------------------------------------------------------------------------------------------------- */
+/* --- texts -------------------------------------------------------------------------------------------------------- */
 
 static int parse_ip(const char *text, uint8_t bytes[16], unsigned *len)
 {
@@ -90,7 +90,7 @@ int tapif_parse_mac(const char *text, uint8_t mac[TAP_MAC_BYTES], struct err *e)
 	return 0;
 }
 
-/* --- messages ----------------------------------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------------------------------- */
 
 struct request {
 	union {
@@ -169,7 +169,7 @@ int tapif_open(struct err *e)
 	return sock < 0 ? err_sys(e, -errno, "routing socket") : sock;
 }
 
-/* --- what is there ------------------------------------------------------------------------------------------------------ */
+/* --- what is there ------------------------------------------------------------------------------------------------ */
 
 typedef void (*attr_fn)(void *arg, unsigned type, const uint8_t *data, size_t len);
 
@@ -267,7 +267,7 @@ int tapif_find(int sock, const char *name, struct tap_found *out, struct err *e)
 	return r < 0 ? err_sys(e, r, "looking for it") : 0;
 }
 
-/* --- changes ------------------------------------------------------------------------------------------------------------ */
+/* --- changes ------------------------------------------------------------------------------------------------------ */
 
 static int set_link(int sock, int index, const struct tap_settings *s, bool up)
 {

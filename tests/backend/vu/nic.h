@@ -67,8 +67,8 @@ bool vu_nic_refill(struct vu_nic *n);
 /* The next frame for the guest: its length, 0 none came in time, < 0 nonsense. @hdr and @buffers may be NULL. */
 int vu_nic_recv(struct vu_nic *n, unsigned pair, struct virtio_net_hdr_v1 *hdr, uint8_t *frame, unsigned *buffers,
 		int timeout_ms);
-/* A frame from the guest, its header and its bytes in pieces of the sizes @piece (0 ends: the rest). Waits until the device is done with it:
- * 0, -errno. */
+/* A frame from the guest, its header and its bytes in pieces of the sizes @piece (0 ends: the rest). Waits until
+ * the device is done with it: 0, -errno. */
 int vu_nic_send(struct vu_nic *n, unsigned pair, const struct virtio_net_hdr_v1 *hdr, const uint8_t *frame, uint32_t len,
 		const uint32_t *piece);
 /* A command on the control queue: its answer, or -1 (none). */

@@ -277,7 +277,8 @@ static int run(struct monitor *mon, int fd, const struct monitor_adopt *apid, st
 		r = open_log(mon, e);
 	if (r == 0)
 		r = watch_vmmd(mon, e);
-	/* Before apid has its start: with nothing but a version to print it would end the run in success while this fails. */
+	/* Before apid has its start: with nothing but a version to print it would end the run in success while this
+	 * fails. */
 	if (r == 0)
 		r = open_programs(mon, e);
 	if (r == 0 && apid->channel >= 0)

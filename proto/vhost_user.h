@@ -9,9 +9,10 @@
  * Addresses. What the protocol calls a user address is in our front end the guest physical address itself: back ends
  * translate it by the memory table, and none learns where anything lies in vmmd.
  *
- * Our own back ends in their jails get every descriptor before the first message ("preset"). From then on the messages
- * that carry one in the standard (SET_MEM_TABLE, ADD_MEM_REG, SET_LOG_BASE, SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR, SET_LOG_FD,
- * SET_BACKEND_REQ_FD, GET_INFLIGHT_FD, SET_INFLIGHT_FD) carry none and mean the preset one.
+ * Our own back ends in their jails get every descriptor before the first message ("preset"). From then on the
+ * messages that carry one in the standard (SET_MEM_TABLE, ADD_MEM_REG, SET_LOG_BASE, SET_VRING_KICK, SET_VRING_CALL,
+ * SET_VRING_ERR, SET_LOG_FD, SET_BACKEND_REQ_FD, GET_INFLIGHT_FD, SET_INFLIGHT_FD) carry none and mean the preset
+ * one.
  */
 #ifndef PROTO_VHOST_USER_H
 #define PROTO_VHOST_USER_H

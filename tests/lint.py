@@ -445,6 +445,9 @@ def man_pages():
     done = subprocess.run(["mandoc", "-T", "lint"] + pages, cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     for line in done.stdout.decode("utf-8", "replace").splitlines():
+        # Pages of the system's that are not installed, or not in its index, are no fault of ours.
+        if "outdated mandoc.db" in line:
+            continue
         ref = re.search(r"referenced manual not found: Xr (\S+) (\d)", line)
         if ref is None or "man/%s.%s" % ref.groups() not in pages:
             yield line

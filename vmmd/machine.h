@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * One built machine: a KVM VM with its devices and vCPU threads, from the first ioctl to the last. It lives from a boot
- * (or a reset) to the next stop; what outlives it (RAM's mapping, descriptors, configuration) is struct vm's.
+ * One built machine: a KVM VM with its devices and vCPU threads, from the first ioctl to the last. It lives from
+ * a boot (or a reset) to the next stop; what outlives it (RAM's mapping, descriptors, configuration) is struct
+ * vm's.
  *
  * Control thread only, but for the callbacks of devices.
  */
@@ -28,9 +29,11 @@ struct machine_file {
 	uint64_t size;
 };
 
-/* A virtio device to make. Creation order decides slots and addresses; slots that are asked for by number are taken first. */
+/* A virtio device to make. Creation order decides slots and addresses; slots that are asked for by number are taken
+ * first. */
 struct machine_device {
-	const struct virtio_dev_cfg *cfg; /* borrowed while the machine is built, but for what it says of its own life */
+	/* borrowed while the machine is built, but for what it says of its own life */
+	const struct virtio_dev_cfg *cfg;
 	struct virtio_dev **out;          /* set when the device is made, NULL again when the machine is gone */
 };
 
@@ -59,15 +62,16 @@ struct machine_cfg {
 
 /* Build it and load the payload. On failure nothing is left but what was written to RAM. */
 int machine_new(const struct machine_cfg *cfg, struct machine **out, struct err *e) __must_check;
-/* Make the vCPU threads, which are held at their gate. Takes @lifelines as far as it gets: after a failure machine_free()
- * ends those. */
+/* Make the vCPU threads, which are held at their gate. Takes @lifelines as far as it gets: after a failure
+ * machine_free() ends those. */
 int machine_start(struct machine *m, int *lifelines, unsigned n_lifelines, struct err *e) __must_check;
 /* Stops and undoes everything, in an order that leaves the end of the KVM VM (15-23 ms) to the ending vCPU threads.
  * Accepts NULL. */
 void machine_free(struct machine *m);
 
 void machine_run(struct machine *m);
-/* When it returns no guest instruction is executed any more. For good: a vCPU that waits for an errand waits no longer. */
+/* When it returns no guest instruction is executed any more. For good: a vCPU that waits for an errand waits no
+ * longer. */
 void machine_halt(struct machine *m);
 
 /* After machine_halt(): each running device's back end is asked to stop (virtio_backend_ops.stop). */

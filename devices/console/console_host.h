@@ -21,8 +21,8 @@
 
 /* The guest's half. Called from the loop. */
 struct console_guest_ops {
-	/* There is input (console_host_input()). Take what the guest has room for; the rest is asked for again by the guest's half
-	 * itself, when there is room. */
+	/* There is input (console_host_input()). Take what the guest has room for; the rest is asked for again by the
+	 * guest's half itself, when there is room. */
 	void (*on_input)(void *arg);
 	/* Output went out, or its target: see whether a drain is over. May be absent. */
 	void (*on_output)(void *arg);

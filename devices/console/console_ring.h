@@ -43,8 +43,8 @@ int console_ring_attach(struct console_ring *r, void *mem, size_t size) __must_c
 /* Append @n <= CONSOLE_CHUNK bytes; what does not fit costs the oldest. Returns how many were dropped for it. */
 size_t console_ring_put(struct console_ring *r, const void *p, size_t n);
 
-/* A note of the one who puts, about bytes that are put next: what a successor finds is from before or after that put, and what it
- * then does is never a repetition. 0 in a fresh ring. */
+/* A note of the one who puts, about bytes that are put next: what a successor finds is from before or after that put,
+ * and what it then does is never a repetition. 0 in a fresh ring. */
 void console_ring_note(struct console_ring *r, uint64_t note);
 uint64_t console_ring_noted(const struct console_ring *r);
 

@@ -119,7 +119,8 @@ static int place_listen(const struct console_target *t, int *fd, struct err *e)
 {
 	if (!is_kind(*fd, S_IFSOCK) || !is_listening(*fd))
 		return err_set(e, -ENOTSOCK, "not a listening socket");
-	if (t->at.client >= 0 && (dup3(STDIN_FILENO, t->at.out, O_CLOEXEC) < 0 || dup3(STDIN_FILENO, t->at.in, O_CLOEXEC) < 0))
+	if (t->at.client >= 0 &&
+	    (dup3(STDIN_FILENO, t->at.out, O_CLOEXEC) < 0 || dup3(STDIN_FILENO, t->at.in, O_CLOEXEC) < 0))
 		return err_sys(e, -errno, "placeholder");
 	int r = fd_set_nonblock(*fd, true);
 	return r < 0 ? err_sys(e, r, "listening socket") : place(fd, t->at.listen, e);

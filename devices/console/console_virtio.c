@@ -7,13 +7,13 @@
  *
  * Output is taken at once, however slow the target; input waits in the target until the guest has buffers.
  *
- * Killed at any point it repeats no output and loses at most 4 KiB. A chain is copied into the ring in pieces; before each piece
- * is published the ring's note says which chain it belongs to (the index of its used entry) and how much of it will then be
- * there. A successor gets the chains that were in flight once more and leaves out what the note covers. The note is believed only for
- * those: a driver that begins afresh has none in flight.
+ * Killed at any point it repeats no output and loses at most 4 KiB. A chain is copied into the ring in pieces; before
+ * each piece is published the ring's note says which chain it belongs to (the index of its used entry) and how much
+ * of it will then be there. A successor gets the chains that were in flight once more and leaves out what the note
+ * covers. The note is believed only for those: a driver that begins afresh has none in flight.
  *
- * Descriptors held: jail/policy/roles.def. Believed: the parent's configuration. Not believed: the ring's header, chains, bytes
- * of guest and target (never interpreted but for a lone LF).
+ * Descriptors held: jail/policy/roles.def. Believed: the parent's configuration. Not believed: the ring's header,
+ * chains, bytes of guest and target (never interpreted but for a lone LF).
  */
 #include "devices/console/console_virtio.h"
 
@@ -237,7 +237,11 @@ static int vcon_configure(void *dev, const void *config, struct chan_msg *m, str
 	struct vconsole *c = dev;
 	const struct msg_vcon_config *v = config;
 	const struct msg_con_config cfg = {
-		.target = v->target, .has_input = v->has_input, .restore_tty = v->restore_tty, .n_termios = v->n_termios, .termios = v->termios,
+		.target = v->target,
+		.has_input = v->has_input,
+		.restore_tty = v->restore_tty,
+		.n_termios = v->n_termios,
+		.termios = v->termios,
 	};
 	int fds[CONSOLE_TARGET_FDS] = { -1, -1 };
 	int want = console_target_count(&cfg, e);

@@ -46,8 +46,8 @@ class Shell:
         v.type(debian.PASSWORD.encode() + b"\n")
         v.stdout.wait(PROMPT, 120)
         # A dumb terminal: no echo, no escape sequences around each line.
-        v.type(b"bind 'set enable-bracketed-paste off'; stty -echo; PS1=\n")
-        self.run("true")
+        v.type(b"bind 'set enable-bracketed-paste off'; stty -echo; PS1=; dmesg -n 1; echo; echo @quiet\n")
+        v.stdout.wait(r"^@quiet$", 120)
 
     def run(self, command, seconds=300):
         """(exit status, output)"""

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Configuration space of one function: a type 0 header, capabilities, base address registers. Of the 4096 bytes those behind
- * the first 256 read as 0: nothing here has an extended capability.
+ * Configuration space of one function: a type 0 header, capabilities, base address registers. Of the 4096 bytes
+ * those behind the first 256 read as 0: nothing here has an extended capability.
  *
- * Base addresses. Writing all ones to a register is a size probe and moves nothing; any other value asks for a move, with a
- * 64-bit BAR once its upper half is written. A move is carried out while memory decoding (command bit 1) is on, else when it is
- * switched on: firmware and Linux switch it off, write both halves, switch it on. A move to where it cannot be puts the old
- * address back into the registers. Decoding itself isn't gated: a BAR answers at its address whatever the command register
- * says.
+ * Base addresses. Writing all ones to a register is a size probe and moves nothing; any other value asks for a move,
+ * with a 64-bit BAR once its upper half is written. A move is carried out while memory decoding (command bit 1) is
+ * on, else when it is switched on: firmware and Linux switch it off, write both halves, switch it on. A move to where
+ * it cannot be puts the old address back into the registers. Decoding itself isn't gated: a BAR answers at its
+ * address whatever the command register says.
  */
 #ifndef VMMD_PCI_CONFIG_H
 #define VMMD_PCI_CONFIG_H
@@ -49,8 +49,8 @@ struct pci_ids {
 void pci_config_init(struct pci_config *c, const struct pci_ids *ids);
 void pci_config_fini(struct pci_config *c);
 
-/* Set-up. Append a capability of @len bytes, whose first two (id and next) are filled in here; returns its offset, a multiple of
- * 4, or -ENOSPC. */
+/* Set-up. Append a capability of @len bytes, whose first two (id and next) are filled in here; returns its offset, a
+ * multiple of 4, or -ENOSPC. */
 int pci_config_add_cap(struct pci_config *c, uint8_t id, const void *body, unsigned len) __must_check;
 /* Bits of the dword at @off that a guest may change. */
 void pci_config_set_writable(struct pci_config *c, unsigned off, uint32_t bits);

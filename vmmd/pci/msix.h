@@ -2,14 +2,14 @@
 /*
  * MSI-X of one function (PCI 3.0 6.8.2): the table, the pending bits, the two bits of its control register.
  *
- * Interrupts come from two kinds of sources. Eventfds of a back end are bound to a GSI (irqfd) while their vector is live,
- * that is, enabled and not masked; else they are unbound, and what happens meanwhile stays counted in the eventfd: that is
- * the pending bit, and KVM delivers it when it is bound again. Only the control thread has the eventfds, so a change that
- * matters to one is an errand, and what a vector's state is and what KVM was told are two things: msix_sync() brings the second
- * up to the first, whatever happened between.
+ * Interrupts come from two kinds of sources. Eventfds of a back end are bound to a GSI (irqfd) while their vector is
+ * live, that is, enabled and not masked; else they are unbound, and what happens meanwhile stays counted in the
+ * eventfd: that is the pending bit, and KVM delivers it when it is bound again. Only the control thread has the
+ * eventfds, so a change that matters to one is an errand, and what a vector's state is and what KVM was told are two
+ * things: msix_sync() brings the second up to the first, whatever happened between.
  *
- * The other kind is the device itself (msix_raise()), whose interrupts are messages by KVM_SIGNAL_MSI and whose pending
- * bit is kept here.
+ * The other kind is the device itself (msix_raise()), whose interrupts are messages by KVM_SIGNAL_MSI and whose
+ * pending bit is kept here.
  *
  * vCPU threads call what handles accesses, with no lock of the device held where it says so.
  */
@@ -70,8 +70,8 @@ void msix_fini(struct msix *m);
 uint16_t msix_control(struct msix *m);
 void msix_write_control(struct msix *m, uint16_t value);
 
-/* Accesses to the table and to the pending bits, @off from their start. Of a wrong width or place: 0, dropped. No lock
- * held. */
+/* Accesses to the table and to the pending bits, @off from their start. Of a wrong width or place: 0, dropped.
+ * No lock held. */
 uint64_t msix_read_table(struct msix *m, uint64_t off, unsigned len);
 void msix_write_table(struct msix *m, uint64_t off, uint64_t value, unsigned len);
 uint64_t msix_read_pending(struct msix *m, uint64_t off, unsigned len);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A virtio device as its driver sees it through virtio-pci (virtio v1.2 4.1), and the seam to whoever serves its queues.
- * This side has registers, configuration space, interrupts and doorbells; the other side (vmmd/vhost/) has a back end
- * process. Nothing here reads a virtqueue.
+ * A virtio device as its driver sees it through virtio-pci (virtio v1.2 4.1), and the seam to whoever serves its
+ * queues. This side has registers, configuration space, interrupts and doorbells; the other side (vmmd/vhost/)
+ * has a back end process. Nothing here reads a virtqueue.
  *
- * Threads: registers are read and written by vCPU threads, under the device's lock. Whatever needs a descriptor or the back end is an
- * errand (vmmd/errand.h) of the control thread: all of struct virtio_backend_ops, and all functions below, unless
- * they say otherwise. They may be called from within an operation.
+ * Threads: registers are read and written by vCPU threads, under the device's lock. Whatever needs a descriptor or
+ * the back end is an errand (vmmd/errand.h) of the control thread: all of struct virtio_backend_ops, and all
+ * functions below, unless they say otherwise. They may be called from within an operation.
  */
 #ifndef VMMD_VIRTIO_VIRTIO_H
 #define VMMD_VIRTIO_VIRTIO_H
@@ -29,16 +29,17 @@ struct virtio_queue {
 };
 
 struct virtio_backend_ops {
-	/* DRIVER_OK: @acked and the queues are constant from now to the reset. Must not wait. When it cannot be served it says so with
-	 * virtio_dev_needs_reset(). */
+	/* DRIVER_OK: @acked and the queues are constant from now to the reset. Must not wait. When it cannot be
+	 * served it says so with virtio_dev_needs_reset(). */
 	void (*start)(void *be, uint64_t acked);
-	/* Reset, or the end of the machine: stop everything, then call virtio_dev_stopped() (maybe at once). The vCPU that wrote 0 waits for that; within 50 ms
-	 * plus the death of the back end. Called only after start. */
+	/* Reset, or the end of the machine: stop everything, then call virtio_dev_stopped() (maybe at once). The vCPU
+	 * that wrote 0 waits for that; within 50 ms plus the death of the back end. Called only after start. */
 	void (*stop)(void *be);
-	/* A doorbell that KVM didn't take: rung through the configuration access window, or there was no room in KVM. Only while
-	 * running. */
+	/* A doorbell that KVM didn't take: rung through the configuration access window, or there was no room in KVM.
+	 * Only while running. */
 	void (*kick)(void *be, unsigned q);
-	/* The driver wrote to the device's configuration space, the cached copy is changed already. Also before start. */
+	/* The driver wrote to the device's configuration space, the cached copy is changed already. Also before
+	 * start. */
 	void (*write_config)(void *be, uint32_t off, const void *p, uint32_t len);
 };
 
@@ -59,7 +60,8 @@ struct virtio_dev_cfg {
 	void *be;
 };
 
-/* Configuration space from the back end: replaces the cached copy, and when it differs raises the configuration interrupt. */
+/* Configuration space from the back end: replaces the cached copy, and when it differs raises the configuration
+ * interrupt. */
 void virtio_dev_set_config(struct virtio_dev *d, const void *config, uint32_t len);
 /* Sets NEEDS_RESET (when the driver is running) with a configuration interrupt. */
 void virtio_dev_needs_reset(struct virtio_dev *d);
@@ -69,7 +71,8 @@ void virtio_dev_stopped(struct virtio_dev *d);
 const struct virtio_queue *virtio_dev_queue(const struct virtio_dev *d, unsigned q);
 /* DRIVER_OK is set and no reset is under way. */
 bool virtio_dev_is_running(struct virtio_dev *d);
-/* Another eventfd, from now on; the old one is forgotten when this returns. For a back end that isn't ours and kept it. */
+/* Another eventfd, from now on; the old one is forgotten when this returns. For a back end that isn't ours and
+ * kept it. */
 void virtio_dev_set_kick(struct virtio_dev *d, unsigned q, int fd);
 void virtio_dev_set_call(struct virtio_dev *d, unsigned q, int fd);
 /* For vm.info. */

@@ -60,7 +60,10 @@ static void on_backend_config(void *arg)
 
 void vhost_device_gone(struct vhost_device *d, const struct msg_mon_device_gone *m)
 {
-	if (m->generation != d->generation || d->gone)
+	/* Of one that is gone already comes its end for good, when there is no successor: under that one's number. */
+	bool last = m->final && !d->final && m->generation >= d->generation;
+
+	if (!last && (m->generation != d->generation || d->gone))
 		return;
 	leave(d);
 	d->doomed = false;

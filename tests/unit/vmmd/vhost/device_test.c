@@ -201,6 +201,22 @@ static void final_death_needs_a_reset_and_stays(void **state)
 	end(f);
 }
 
+static void death_with_no_successor_for_good_is_told_under_its_number(void **state)
+{
+	struct fixture *f = make_disk(true);
+
+	(void)state;
+	driver_ok(f);
+	gone(f, 1, false);
+	assert_int_equal(f->failed, 0);
+	gone(f, 2, true);
+	assert_int_equal(f->failed, 1);
+	assert_int_equal(f->v.needs_reset, 1);
+	gone(f, 2, true);
+	assert_int_equal(f->failed, 1);
+	end(f);
+}
+
 static void successor_without_features_in_use_fails_the_driver(void **state)
 {
 	struct fixture *f = make_disk(true);
@@ -368,6 +384,7 @@ int main(void)
 		cmocka_unit_test(broken_back_end_is_reported_once),
 		cmocka_unit_test(old_news_of_a_death_counts_for_nothing),
 		cmocka_unit_test(final_death_needs_a_reset_and_stays),
+		cmocka_unit_test(death_with_no_successor_for_good_is_told_under_its_number),
 		cmocka_unit_test(successor_without_features_in_use_fails_the_driver),
 		cmocka_unit_test(successor_must_be_newer),
 		cmocka_unit_test(complaint_of_the_back_end_needs_a_reset_once),

@@ -193,6 +193,12 @@ class Cloister:
             raise Failed("vm.info answered %d: %s" % (status, text))
         return json.loads(text)
 
+    def counters(self):
+        status, text = self.request("GET", "vm.counters")
+        if status != 200:
+            raise Failed("vm.counters answered %d: %s" % (status, text))
+        return json.loads(text)
+
     def state(self):
         return self.info()["state"]
 

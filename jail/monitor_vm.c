@@ -406,8 +406,11 @@ int op_handover(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 	if (mon->handover_waits)
 		return err_set(e, -EBUSY, "a hand-over is under way");
 	int r = helpers_ready(mon, e);
-	if (r < 0)
-		return r;
+	if (r < 0) {
+		/* The code is a helper's, of whatever failed there: returned, it could look like a fault of apid's. */
+		monitor_answer(mon, m->id, r, e);
+		return -EINPROGRESS;
+	}
 	mon->handover_id = m->id;
 	mon->handover_vcpus = h->vcpus;
 	mon->handover_waits = true;

@@ -279,7 +279,7 @@ def killed_helpers(t):
         pids = {p: vm.executable(p) for p in vm.family(v.pid)}
         victims = [p for p, name in pids.items() if name in ("cloister-blk", "cloister-net", "cloister-rng")]
         t.check("two disk helpers, one for net, one for rng", len(victims) == 4, pids)
-        shell.run("ping -i 0.2 %s >/tmp/ping.txt 2>&1 & (%s; echo $? >/tmp/fio.rc) >/tmp/fio.txt 2>&1 &" % (
+        shell.run("ping -i 0.2 %s >/tmp/ping.txt 2>&1 & (%s; echo $? >/tmp/fio.rc) >/tmp/fio.txt 2>&1 & true" % (
             HOST_ADDRESS, verify("k", "/dev/vdb", 1, "--loops=4")))
         for round_ in range(3):
             time.sleep(2)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "devices/common/helper.h"
 #include "proto/dispatch.h"
 
 enum { IN_BLANK = 1u << CONTROL_BLANK, IN_CONFIGURED = 1u << CONTROL_CONFIGURED, IN_LOCKED = 1u << CONTROL_LOCKED };
@@ -49,8 +50,10 @@ static int handle_lockdown(void *ctx, const void *msg, struct chan_msg *m, struc
 	if (c->ops->start != NULL && c->ops->start(c->dev, e) < 0)
 		return err_wrap(e, -ECONNABORTED, "start");
 	const struct msg_hlp_ready ready = { 0 };
+	int r = answer(c, MSG_HLP_READY, m->id, &desc_msg_hlp_ready, &ready, e);
 
-	return answer(c, MSG_HLP_READY, m->id, &desc_msg_hlp_ready, &ready, e);
+	helper_forget_start();
+	return r;
 }
 
 static int handle_stats(void *ctx, const void *msg, struct chan_msg *m, struct err *e)

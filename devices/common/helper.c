@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { HEAP_KEPT = 512 * 1024, CONTROL_VERSION = 1 };
 
@@ -17,6 +19,15 @@ int helper_keep_heap(void)
 	void *p = malloc(HEAP_KEPT);
 	free(p);
 	return p != NULL ? 0 : -ENOMEM;
+}
+
+void helper_forget_start(void)
+{
+	extern const char __executable_start[], etext[];
+	uintptr_t begin = (uintptr_t)__executable_start, end = (uintptr_t)etext & ~(uintptr_t)4095;
+
+	if (end > begin)
+		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 void helper_ignore_signals(void)

@@ -374,7 +374,9 @@ static int handle_lockdown(void *ctx, const void *msg, struct chan_msg *m, struc
 	}
 	if (r < 0)
 		return give_up(j, m->id, r, e);
-	return answer(j, MSG_HLP_READY, m->id, &desc_msg_hlp_ready, &ready, e);
+	r = answer(j, MSG_HLP_READY, m->id, &desc_msg_hlp_ready, &ready, e);
+	helper_forget_start();
+	return r;
 }
 
 static int handle_stats(void *ctx, const void *msg, struct chan_msg *m, struct err *e)

@@ -32,7 +32,10 @@
 
 #define FEATURE(n) (UINT64_C(1) << (n))
 
-enum { CONFIG_BYTES = 17 /* up to duplex */ };
+enum {
+	CONFIG_BYTES = 17, /* up to duplex */
+	PAIRS_BYTES = 2,   /* of a control queue alone: then how many pairs the driver has set, for the front end */
+};
 _Static_assert((int)FD_net_EVENTS == (int)VDEVICE_FD_FIRST_OWN, "taps stand first");
 
 /* --- descriptor phase ------------------------------------------------------------------------------------------------- */
@@ -83,6 +86,7 @@ static int net_configure(void *dev, const void *config, struct chan_msg *m, stru
 	if (cfg->n_pairs > 0 && vdevice_n_queues(net->vd) != 2 * cfg->n_pairs + 1)
 		return err_set(e, -EBADMSG, "%u queues for %u queue pairs", vdevice_n_queues(net->vd), cfg->n_pairs);
 	net->n_pairs = cfg->n_pairs;
+	net->ctrl_pairs = cfg->ctrl_pairs;
 	memcpy(net->mac, cfg->mac, sizeof(net->mac));
 	net->mtu = cfg->mtu;
 	net->offload_tso = cfg->offload_tso;
@@ -120,17 +124,27 @@ static uint64_t net_features(const struct net *net)
 	return f;
 }
 
+/* How many pairs a driver may ask for; 0: nobody has told. */
+unsigned net_pairs_max(const struct net *net)
+{
+	if (net->n_pairs > 0)
+		return net->n_pairs;
+	/* Of a foreign back end: the control queue alone is ours, the last one. */
+	return net->ctrl_pairs > 0 ? net->ctrl_pairs : vdevice_n_queues(net->vd) / 2;
+}
+
 /* struct virtio_net_config, virtio v1.2 5.1.4. Speed and duplex stay 0: the driver goes by neither. */
 void net_update_config(struct net *net)
 {
-	uint8_t c[CONFIG_BYTES] = { 0 };
-	unsigned pairs = net->n_pairs > 0 ? net->n_pairs : vdevice_n_queues(net->vd) / 2;
+	uint8_t c[CONFIG_BYTES + PAIRS_BYTES] = { 0 };
+	unsigned pairs = net_pairs_max(net);
 
 	memcpy(c, net->mac, sizeof(net->mac));
 	le16_put(c + 6, (uint16_t)(VIRTIO_NET_S_LINK_UP | (net->announce ? VIRTIO_NET_S_ANNOUNCE : 0)));
 	le16_put(c + 8, (uint16_t)(pairs > 0 ? pairs : 1));
 	le16_put(c + 10, net->mtu);
-	vdevice_set_config(net->vd, c, sizeof(c), 0, 0);
+	le16_put(c + CONFIG_BYTES, (uint16_t)net->pairs_set);
+	vdevice_set_config(net->vd, c, net->n_pairs > 0 ? CONFIG_BYTES : sizeof(c), 0, 0);
 }
 
 /* #syscalls net: ioctl(fd>=EVENTS: TUNSETOFFLOAD)
@@ -158,6 +172,7 @@ static void net_set_features(void *dev, uint64_t acked)
 	net->hdr_bytes = net_hdr_bytes(acked);
 	net->mergeable = (acked & FEATURE(VIRTIO_NET_F_MRG_RXBUF)) != 0;
 	net->pairs_set = 0;
+	net_update_config(net);
 	(void)net_set_offloads(net, acked & NET_CTRL_OFFLOADS);
 }
 
@@ -292,7 +307,8 @@ static int net_start(void *dev, uint32_t *detail, struct err *e)
 		ratelimit_init(&net->rx[i].limit, &net->limits, now);
 		ratelimit_init(&net->tx[i].limit, &net->limits, now);
 	}
-	vdevice_set_features(net->vd, net_features(net), FEATURE(VIRTIO_RING_F_INDIRECT_DESC));
+	/* A foreign back end may have offered indirect descriptors, which go for all queues of the device. */
+	vdevice_set_features(net->vd, net_features(net), net->n_pairs > 0 ? FEATURE(VIRTIO_RING_F_INDIRECT_DESC) : 0);
 	net_update_config(net);
 	return 0;
 }

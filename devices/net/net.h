@@ -74,6 +74,7 @@ struct net {
 	/* const after the descriptor phase */
 	struct vdevice *vd;
 	unsigned n_pairs;      /* 0: only the control queue is served, for a foreign back end */
+	unsigned ctrl_pairs;   /* which has so many, 0: unknown */
 	uint8_t mac[TAP_MAC_BYTES];
 	uint16_t mtu;          /* 0: not known */
 	bool offload_tso, offload_ufo, offload_csum;
@@ -109,6 +110,7 @@ unsigned net_active_pairs(const struct net *net);
 /* 0, or -errno of the tap that refused. */
 int net_set_offloads(struct net *net, uint64_t offloads);
 void net_update_config(struct net *net);
+unsigned net_pairs_max(const struct net *net);
 
 /* --- net_tx.c, net_rx.c, net_cmd.c ------------------------------------------------------------------------------------- */
 

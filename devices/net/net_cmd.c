@@ -13,14 +13,11 @@
 enum { PAIRS_UNKNOWN_MAX = VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MAX, OFFLOADS_SET = 1 /* a bit that is no offload */ };
 _Static_assert((NET_CTRL_OFFLOADS & OFFLOADS_SET) == 0, "the page's word");
 
-/* How many pairs a driver may ask for. Of a foreign back end the control queue alone is ours, the last one. */
 static unsigned pairs_max(const struct net *net)
 {
-	unsigned others = vdevice_n_queues(net->vd) / 2;
+	unsigned n = net_pairs_max(net);
 
-	if (net->n_pairs > 0)
-		return net->n_pairs;
-	return others > 0 ? others : PAIRS_UNKNOWN_MAX;
+	return n > 0 ? n : PAIRS_UNKNOWN_MAX;
 }
 
 static void remember(struct net *net, unsigned slot, uint64_t value)
@@ -39,6 +36,8 @@ static void set_pairs(struct net *net, unsigned pairs)
 	remember(net, STATS_NET_PAIRS, pairs);
 	if (net->n_pairs > 0)
 		net_rx_watch(net);
+	else
+		net_update_config(net);
 }
 
 static bool run(struct net *net, const struct net_ctrl *c)
@@ -107,10 +106,12 @@ void net_cmd_resume(struct net *net, const struct vq *vq)
 		remember(net, STATS_NET_PAIRS, 0);
 		remember(net, STATS_NET_OFFLOADS, 0);
 		net->pairs_set = 0;
+		net_update_config(net);
 		return;
 	}
 	if ((net->features & (UINT64_C(1) << VIRTIO_NET_F_MQ)) != 0 && pairs <= pairs_max(net))
 		net->pairs_set = (unsigned)pairs;
+	net_update_config(net);
 	if (net->n_pairs > 0 && (offloads & OFFLOADS_SET) != 0 &&
 	    (offloads & ~(net->features & NET_CTRL_OFFLOADS) & ~(uint64_t)OFFLOADS_SET) == 0 &&
 	    net_set_offloads(net, offloads & NET_CTRL_OFFLOADS) < 0)

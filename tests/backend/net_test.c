@@ -432,12 +432,24 @@ static bool commands_in_pieces_and_without_room_for_an_answer(int mode)
 	return vu_nic_free(n);
 }
 
+/* Behind the configuration space: how many pairs the driver has set, for the front end. */
+static int pairs_told(struct vu_nic *n)
+{
+	uint8_t c[19];
+
+	return vu_get_config(n->v, c, sizeof(c)) == 0 && c[8] == 2 && c[9] == 0 ? c[17] | c[18] << 8 : -1;
+}
+
 static bool control_queue_alone_is_served_for_others(int mode)
 {
 	struct vu_nic *n = vu_nic_new(&(struct vu_nic_opts){ .mode = mode, .n_pairs = 2, .control_only = true });
 
 	WANT(n != NULL, "no device");
+	WANT(pairs_told(n) == 0, "pairs before the driver has told them");
 	WANT(vu_nic_ctrl(n, "\4\0\2\0", 4) == VIRTIO_NET_OK && vu_nic_ctrl(n, "\4\0\3\0", 4) == VIRTIO_NET_ERR, "pairs");
+	WANT(pairs_told(n) == 2, "pairs");
+	WANT(vu_restart(n->v) == 0 && pairs_told(n) == 2, "pairs of a successor");
+	WANT(vu_reset(n->v) == 0 && pairs_told(n) == 0, "pairs of the next driver");
 	WANT(vu_nic_ctrl(n, "\3\0", 2) == VIRTIO_NET_OK, "announcement");
 	WANT(vu_nic_ctrl(n, "\5\0\0\0\0\0\0\0\0\0", 10) == VIRTIO_NET_ERR, "offloads of taps that are not here");
 	return vu_nic_free(n);

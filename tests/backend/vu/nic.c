@@ -170,6 +170,7 @@ static void make_config(struct vu_nic *n)
 
 	n->config = (struct msg_net_config){
 		.n_pairs = o->control_only ? 0 : o->n_pairs,
+		.ctrl_pairs = o->control_only ? o->n_pairs : 0,
 		.mac = n->mac,
 		.n_mac = sizeof(n->mac),
 		.mtu = 1500,
@@ -212,7 +213,7 @@ static struct vu_cfg make_cfg(struct vu_nic *n)
 		.mode = (enum vu_mode)n->opts.mode,
 		.program = "cloister-net",
 		.args = n->args,
-		.n_queues = 2 * n->opts.n_pairs + 1,
+		.n_queues = n->opts.control_only ? 1 : 2 * n->opts.n_pairs + 1,
 		.queue_size = n->opts.queue_size != 0 ? n->opts.queue_size : 256,
 		.features = (VU_NIC_FEATURES | VU_NIC_BIT(VIRTIO_F_VERSION_1) | VU_NIC_BIT(29)) & ~n->opts.without,
 		.config_type = MSG_NET_CONFIG,
@@ -404,7 +405,8 @@ int vu_nic_send(struct vu_nic *n, unsigned pair, const struct virtio_net_hdr_v1 
 
 int vu_nic_ctrl(struct vu_nic *n, const void *command, uint32_t len)
 {
-	unsigned q = (n->v->acked & VU_NIC_BIT(VIRTIO_NET_F_MQ)) != 0 ? n->v->n_queues - 1 : 2;
+	bool last = n->opts.control_only || (n->v->acked & VU_NIC_BIT(VIRTIO_NET_F_MQ)) != 0;
+	unsigned q = last ? n->v->n_queues - 1 : 2;
 	uint8_t *p = vu_ptr(n->v, n->ctrl_gpa, 4096);
 	struct vu_buf out = { n->ctrl_gpa, len }, in = { n->ctrl_gpa + 4000, 1 };
 

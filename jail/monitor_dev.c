@@ -20,6 +20,7 @@ static const struct {
 	[DEV_DISK] = { 1, MON_DISKS },
 	[DEV_NET] = { 1 + MON_DISKS, MON_NETS },
 	[DEV_RNG] = { 1 + MON_DISKS + MON_NETS, 1 },
+	[DEV_NET_CTL] = { 1 + MON_DISKS + MON_NETS + 1, MON_NETS },
 };
 
 static struct dev **place_of(struct monitor *mon, enum dev_kind kind, uint32_t index)
@@ -476,9 +477,17 @@ int op_open_disk(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 int op_open_net(void *ctx, const void *msg, struct chan_msg *m, struct err *e)
 {
 	const struct msg_mon_open_net *o = msg;
+	int r = dev_open(ctx, &dev_net_ops, DEV_NET, o->index, &o->config, e);
 
 	(void)m;
-	return dev_open(ctx, &dev_net_ops, DEV_NET, o->index, &o->config, e);
+	if (r < 0 || !o->config.vhost_user)
+		return r;
+	/* Whether there will be a control queue only vmmd learns from the back end: it is served in any case. */
+	r = dev_open(ctx, &dev_net_ctl_ops, DEV_NET_CTL, o->index, &o->config, e);
+	struct dev **place = place_of(ctx, DEV_NET, o->index);
+	if (r < 0 && place != NULL && *place != NULL)
+		release(*place, 0);
+	return r;
 }
 
 int op_open_rng(void *ctx, const void *msg, struct chan_msg *m, struct err *e)

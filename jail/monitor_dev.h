@@ -113,7 +113,7 @@ struct dev_ops {
 	/* No process works on it any more. */
 	void (*close)(struct dev *d);
 };
-extern const struct dev_ops dev_disk_ops, dev_net_ops, dev_rng_ops, dev_vcon_ops;
+extern const struct dev_ops dev_disk_ops, dev_net_ops, dev_net_ctl_ops, dev_rng_ops, dev_vcon_ops;
 
 /* --- monitor_dev.c ---------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Network devices: taps from cloister-tap, which makes or attaches them, or checks those that came with the command line. */
+/*
+ * Network devices: taps from cloister-tap, which makes or attaches them, or checks those that came with the command line.
+ * Beside somebody else's back end a cloister-net of ours, for the control queue: a device of its own to the monitor.
+ */
 #include "jail/monitor_dev.h"
 
 #include <ctype.h>
@@ -158,6 +161,56 @@ const struct dev_ops dev_net_ops = {
 	.check = net_check,
 	.open = net_open,
 	.configure = net_configure,
+	.expect = net_expect,
+	.close = net_close,
+};
+
+/* --- the control queue of somebody else's --------------------------------------------------------------------------- */
+
+static int ctl_check(struct dev *d, struct err *e)
+{
+	const struct cfg_net *cfg = cfg_of(d);
+
+	(void)e; /* the device before it was checked */
+	d->net = (struct dev_net){ 0 };
+	d->n_queues = 1;
+	d->queue_size = cfg->queue_size;
+	if (cfg->mac != NULL)
+		(void)parse_mac(cfg->mac, d->net.mac);
+	return 0;
+}
+
+static int ctl_open(struct dev *d, struct err *e)
+{
+	(void)d;
+	(void)e;
+	return 0;
+}
+
+static int ctl_configure(struct dev *d, struct err *e)
+{
+	const struct msg_net_config m = {
+		.ctrl_pairs = (uint32_t)(cfg_of(d)->num_queues / 2),
+		.n_mac = DEV_MAC_BYTES,
+		.mac = d->net.mac,
+	};
+	int r = link_send(&d->helper.link, MSG_NET_CONFIG, 0, &desc_msg_net_config, &m, NULL, 0);
+
+	return r < 0 ? err_sys(e, r, "its configuration") : 0;
+}
+
+/* The uid is the device's: nobody else has it, as its back end is no process of ours. */
+const struct dev_ops dev_net_ctl_ops = {
+	.name = "control queue of net",
+	.cfg_desc = &desc_cfg_net,
+	.exe = MON_EXE_NET,
+	.helper = &net_kind,
+	.uid_slot = UIDS_SLOT_NETS,
+	.uid_slots = UIDS_SLOTS_PER_KIND,
+	.id = net_id,
+	.check = ctl_check,
+	.open = ctl_open,
+	.configure = ctl_configure,
 	.expect = net_expect,
 	.close = net_close,
 };

@@ -36,7 +36,7 @@ enum {
 	MON_CONSOLES = 2,        /* enum console_id */
 	MON_DISKS = 256,
 	MON_NETS = 256,
-	MON_DEVS = 1 + MON_DISKS + MON_NETS + 1,
+	MON_DEVS = 1 + MON_DISKS + MON_NETS + 1 + MON_NETS,
 	MON_GROUPS = 256,        /* of rate limits */
 	MON_LIFELINES_MAX = 8192,
 	MON_APID_PER_SECOND = 20000,  /* two messages for each connection of a client */

@@ -229,7 +229,7 @@ static int build(struct vm *vm, struct err *e)
 		.serial_stream = p->has_serial,
 		.wake = &vm->wake,
 		.devices = vhost_devices_list(&vm->devices),
-		.n_devices = vm->devices.n,
+		.n_devices = vhost_devices_visible(&vm->devices),
 		.vm_number = &vm->vm_number,
 		.progress = vm->ops.progress,
 		.arg = vm->ops.arg,

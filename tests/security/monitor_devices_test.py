@@ -552,13 +552,46 @@ def a_foreign_net_back_end_may_connect_to_us():
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(path)
         m.wait("apid", "MON_HANDOVER_RESULT")
-        tap.eq(m.wait("vmmd", "MON_DEVICE").fields["ours"], "0")
+        tap.eq(m.wait("vmmd", "MON_DEVICE", kind=2).fields["ours"], "0")
     m.say("vmmd", "VMM_STOPPED")
     tap.poll(lambda: not os.path.exists(path), 5, "the socket is removed")
     m.prepare()
     m.image("net")
     m.refused("MON_OPEN_NET", 'net "n"', "exists", index=0, config__vhost_user="on", config__vhost_socket=path,
               config__vhost_mode="Server", config__id="n")
+    tap.eq(m.children("cloister-net"), [], "helpers")
+
+
+@tap.test
+def a_foreign_net_back_end_has_a_helper_for_its_control_queue():
+    m = monitor(fake=())
+    path = m.path("net")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+        s.listen()
+        m.do("MON_OPEN_NET", index=3, config__vhost_user="on", config__vhost_socket=path, config__id="n",
+             config__num_queues=8, config__queue_size=64)
+        m.hand_over()
+        conn, _ = s.accept()
+        data = m.wait("vmmd", "MON_DEVICE", kind=2)
+        tap.eq((data.fields["ours"], data.fields["n_queues"], len(data.fds)), ("0", "8", 2 + 16), "of the other")
+        ctl = m.wait("vmmd", "MON_DEVICE", kind=4)
+        tap.eq(ctl.fields, {"kind": "4", "index": "3", "generation": "0", "ours": "1", "n_queues": "1",
+                            "queue_size": "64", "n_events": "2"})
+        tap.eq(len(ctl.fds), 4 + 2, "descriptors")
+        pid, = m.children("cloister-net")
+        tap.eq(int(system.status(pid)["Uid"].split()[0]) - mondrive.UIDS, 64 + 3, "offset in the block")
+        tap.eq(max(int(n) for n in os.listdir("/proc/%d/fd" % pid)), 9, "its last descriptor")
+        os.kill(pid, signal.SIGKILL)
+        m.wait("vmmd", "MON_DEVICE_GONE", kind=4, index=3, generation=0, final=0)
+        tap.eq(len(m.wait("vmmd", "MON_DEVICE_UP", kind=4, index=3, generation=1).fds), 2, "sockets")
+        m.say("vmmd", "VMM_DEVICE_KILL", kind="net-control", index=3, generation=1)
+        m.wait("vmmd", "MON_DEVICE_GONE", kind=4, index=3, generation=1)
+        m.wait("vmmd", "MON_DEVICE_UP", kind=4, index=3, generation=2)
+        tap.eq([x for x in m.inbox if x.fields.get("kind") == "2"], [], "said of the other")
+        conn.close()
+    m.say("vmmd", "VMM_STOPPED")
+    tap.poll(lambda: not m.children("cloister-net"), 5, "its end")
 
 
 tap.main()

@@ -3,6 +3,8 @@
 #include "vmmd/vhost/device.h"
 
 #include <errno.h>
+#include <linux/virtio_net.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,10 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "vmmd/vhost/device_internal.h"
+
+/* virtio v1.2 5.1.3, 5.1.4 */
+#define CTRL_VQ (UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ)
+enum { STATUS_AT = offsetof(struct virtio_net_config, status), STATUS_BYTES = 2 };
 
 /* Before the boot tells its name. */
 static const char *name_of(const struct vhost_device *d)
@@ -214,8 +220,8 @@ struct vhost_device *vhost_device_new(struct event_base *base, const struct msg_
 	d->arg = arg;
 	d->err = -1;
 	vhost_backend_init(&d->backend, &backend_ops, d);
-	d->call = no_fds(d->n_queues);
-	d->kick = no_fds(d->n_queues);
+	d->call = no_fds(d->n_queues + 1);
+	d->kick = no_fds(d->n_queues + 1);
 	if (d->call == NULL || d->kick == NULL || make_front(d) < 0)
 		goto no_memory;
 	if (take_fds(d, m, fds, n_fds, e) == 0)
@@ -292,8 +298,14 @@ uint64_t vhost_device_fill_config(struct vhost_device *d)
 	memset(d->config, 0, sizeof(d->config));
 	if (d->front.has_config)
 		memcpy(d->config, d->front.config, d->profile->asked_len);
-	return vhost_profile_fill(d->profile, d->vm_cfg, d->kind, d->index, d->ours, d->n_queues, d->front.features,
-				  d->config);
+	uint64_t control = d->control != NULL ? d->control->front.features : 0;
+	uint64_t f = vhost_profile_fill(d->profile, d->vm_cfg, d->kind, d->index, d->ours, d->n_queues,
+					d->front.features, control, d->config);
+
+	/* It knows what the driver has been told and has acknowledged; while it is dead that stays. */
+	if (d->control != NULL && d->control->front.has_config)
+		memcpy(d->config + STATUS_AT, d->control->front.config + STATUS_AT, STATUS_BYTES);
+	return f;
 }
 
 static void describe(struct vhost_device *d, const struct vhost_identity *who)
@@ -304,7 +316,7 @@ static void describe(struct vhost_device *d, const struct vhost_identity *who)
 	d->cfg = (struct virtio_dev_cfg){
 		.id = d->id,
 		.type = p->type,
-		.n_queues = d->n_queues,
+		.n_queues = d->n_queues + ((d->offered & CTRL_VQ) != 0 && d->control != NULL ? 1 : 0),
 		.queue_size = d->queue_size,
 		.features = d->offered,
 		.config = d->config,
@@ -331,6 +343,19 @@ int vhost_device_identify(struct vhost_device *d, const struct cfg_vm *cfg, stru
 		return err_set(e, -ENOMEM, "out of memory for a device");
 	d->vm_cfg = cfg;
 	return 0;
+}
+
+void vhost_device_join(struct vhost_device *data, struct vhost_device *control)
+{
+	data->control = control;
+	control->data = data;
+	data->call[data->n_queues] = control->call[0];
+	data->kick[data->n_queues] = control->kick[0];
+}
+
+bool vhost_device_is_visible(const struct vhost_device *d)
+{
+	return d->kind != DEV_NET_CTL;
 }
 
 int vhost_device_prepare(struct vhost_device *d, const struct gmem *gmem, const struct vhost_ram *ram, struct err *e)

@@ -9,6 +9,9 @@
  * hangs in the kernel) leaves the device failed. Somebody else's back end is cut off instead: it loses its connection
  * and the events, and what it does to guest memory then it does to its own guest.
  *
+ * The control queue of somebody else's network device is served by a helper of ours: a second struct vhost_device, which
+ * has no registers of its own, is started and stopped with the first, and else lives and dies for itself.
+ *
  * Control thread only.
  */
 #ifndef VMMD_VHOST_DEVICE_H
@@ -52,7 +55,7 @@ struct vhost_device {
 	void *arg;
 
 	/* Descriptors, owned. */
-	int *call, *kick;  /* [n_queues] */
+	int *call, *kick;  /* [n_queues], and one that is borrowed: the control queue's */
 	unsigned n_events; /* of 2 * n_queues, how many have come */
 	int err;
 	const struct stats_page *stats; /* mapped, NULL: none */
@@ -74,13 +77,16 @@ struct vhost_device {
 	const struct cfg_vm *vm_cfg; /* this and the next two: borrowed, NULL before the boot */
 	const struct gmem *gmem;
 	const struct vhost_ram *ram;
-	struct virtio_dev *dev; /* NULL: no machine */
+	struct virtio_dev *dev; /* NULL: no machine, or it is a control queue's */
+	struct vhost_device *control; /* serves the last queue, NULL: none */
+	struct vhost_device *data;    /* of a control queue: the device that it belongs to */
 
 	/* The driver's wish. */
 	bool wanted;   /* DRIVER_OK, to be served */
 	bool ran;      /* rings were started since, a successor resumes them */
 	bool stopping; /* a stop is under way */
 	uint64_t acked;
+	unsigned control_queue; /* which of the guest's queues @control serves, 0: none */
 };
 
 /* Takes from @fds as far as it goes: what is left is the caller's. NULL with @e filled. */
@@ -98,11 +104,16 @@ int vhost_device_up(struct vhost_device *d, uint32_t generation, int *fds, unsig
 int vhost_device_identify(struct vhost_device *d, const struct cfg_vm *cfg, struct err *e) __must_check;
 /* Then: not ready, but may become so. */
 bool vhost_device_is_busy(const struct vhost_device *d);
+/* Then, for the two of a network device. */
+void vhost_device_join(struct vhost_device *data, struct vhost_device *control);
 /* Then: what the machine makes of it. All is borrowed for the device's life. */
 int vhost_device_prepare(struct vhost_device *d, const struct gmem *gmem, const struct vhost_ram *ram,
 			 struct err *e) __must_check;
 /* Ready for a boot, or why not. */
 int vhost_device_check(const struct vhost_device *d, struct err *e) __must_check;
+
+/* It has registers: it is no part of another one. */
+bool vhost_device_is_visible(const struct vhost_device *d);
 
 /* Nothing of a driver's is in flight, nor can be. */
 bool vhost_device_is_idle(const struct vhost_device *d);

@@ -4,6 +4,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +15,63 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/ovf.h"
+
+/* --- a control queue -------------------------------------------------------------------------------------------------- */
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+static struct vhost_device *whole(struct vhost_device *d)
+{
+	return d->data != NULL ? d->data : d;
+}
+
+/* Queues of the guest's, from the first on, that @d itself serves. */
+static unsigned n_served(const struct vhost_device *d)
+{
+	return d->control_queue > 0 && d->control_queue < d->n_queues ? d->control_queue : d->n_queues;
+}
+
+/* Where a driver that has accepted @acked finds it (virtio v1.2 5.1.2: behind the pairs, of which there is one without
+ * MQ). 0: nowhere. */
+static unsigned control_queue(const struct vhost_device *d, uint64_t acked)
+{
+	if (d->control == NULL || (acked & BIT(VIRTIO_NET_F_CTRL_VQ)) == 0)
+		return 0;
+	return (acked & BIT(VIRTIO_NET_F_MQ)) != 0 ? d->n_queues : 2;
+}
+
+/* Its events are those of the last queue; where it is another (0: no longer) that one lends its registers. */
+static void place_control(struct vhost_device *d, unsigned queue)
+{
+	unsigned was = n_served(d);
+
+	d->control_queue = queue;
+	unsigned now = n_served(d);
+
+	if (was == now || d->dev == NULL)
+		return;
+	unsigned q = was < now ? was : now, from = was < now ? q : d->n_queues;
+
+	virtio_dev_set_kick(d->dev, q, d->kick[from]);
+	virtio_dev_set_call(d->dev, q, d->call[from]);
+}
+
+/* Rings are enabled as the driver has told the control queue: one pair before it has (virtio v1.2 5.1.6.5.5). */
+static void set_pairs(struct vhost_device *d, unsigned pairs)
+{
+	bool told = d->control_queue != 0 && (d->acked & BIT(VIRTIO_NET_F_MQ)) != 0;
+
+	vhost_front_set_active(&d->front, told ? 2 * pairs : d->n_queues);
+}
+
+static void hear_pairs(struct vhost_device *control)
+{
+	const uint8_t *at = control->front.config + VHOST_CTL_PAIRS_AT;
+	unsigned pairs = at[0] | (unsigned)at[1] << 8;
+
+	if (control->wanted && pairs > 0 && pairs <= control->data->n_queues / 2)
+		set_pairs(control->data, pairs);
+}
 
 /* --- the end of a run ------------------------------------------------------------------------------------------------- */
 
@@ -29,32 +87,46 @@ void vhost_device_stopped(struct vhost_device *d)
 	d->stopping = false;
 	(void)event_del(d->on_late);
 	vhost_front_forget(&d->front);
-	if (d->dev != NULL)
-		virtio_dev_stopped(d->dev);
-	d->ops->stopped(d->arg, d);
+	struct vhost_device *all = whole(d);
+
+	for (const struct vhost_device *p = all; p != NULL; p = p->control)
+		if (p->stopping)
+			return; /* its end comes, too */
+	place_control(all, 0);
+	if (all->dev != NULL)
+		virtio_dev_stopped(all->dev);
+	all->ops->stopped(all->arg, all);
 }
 
 void vhost_device_fail(struct vhost_device *d)
 {
 	vhost_device_watch_err(d, false);
-	if (d->wanted && d->dev != NULL)
-		virtio_dev_needs_reset(d->dev);
+	if (d->wanted && whole(d)->dev != NULL)
+		virtio_dev_needs_reset(whole(d)->dev);
 }
 
 static void be_stop(void *be)
 {
 	struct vhost_device *d = be;
+	bool under_way = false;
 
-	d->wanted = false;
-	d->ran = false;
-	if (d->stopping)
+	for (struct vhost_device *p = d; p != NULL; p = p->control) {
+		p->wanted = false;
+		p->ran = false;
+		under_way = under_way || p->stopping;
+	}
+	if (under_way)
 		return;
-	d->stopping = true;
-	vhost_device_watch_err(d, false);
-	if (d->doomed)
-		vhost_device_await_death(d);
-	else
-		vhost_front_stop(&d->front);
+	/* All are, before one can say that it has stopped. */
+	for (struct vhost_device *p = d; p != NULL; p = p->control)
+		p->stopping = true;
+	for (struct vhost_device *p = d; p != NULL; p = p->control) {
+		vhost_device_watch_err(p, false);
+		if (p->doomed)
+			vhost_device_await_death(p);
+		else
+			vhost_front_stop(&p->front);
+	}
 }
 
 /*
@@ -76,7 +148,7 @@ static bool replace_kick(struct vhost_device *d, unsigned q, unsigned count)
 
 	if (fd < 0)
 		return false;
-	if (d->dev != NULL)
+	if (d->dev != NULL && q < n_served(d))
 		virtio_dev_set_kick(d->dev, q, fd);
 	fd_closep(&d->kick[q]);
 	d->kick[q] = fd;
@@ -92,7 +164,7 @@ static void replace_events(struct vhost_device *d)
 
 		(void)replace_kick(d, q, 0);
 		if (call >= 0) {
-			if (d->dev != NULL)
+			if (d->dev != NULL && q < n_served(d))
 				virtio_dev_set_call(d->dev, q, call);
 			fd_closep(&d->call[q]);
 			d->call[q] = call;
@@ -158,11 +230,21 @@ static uint16_t used_idx(const struct vhost_device *d, const struct virtio_queue
 	return le16toh(idx);
 }
 
+/* What the driver set up for ring @i. */
+static const struct virtio_queue *queue_of(const struct vhost_device *d, unsigned i)
+{
+	static const struct virtio_queue none;
+
+	if (d->data != NULL)
+		return virtio_dev_queue(d->data->dev, d->data->control_queue);
+	return i < n_served(d) ? virtio_dev_queue(d->dev, i) : &none;
+}
+
 /* A ring that can't be is left out, like one that isn't enabled. */
 static void fill_rings(struct vhost_device *d)
 {
 	for (unsigned i = 0; i < d->n_queues; i++) {
-		const struct virtio_queue *q = virtio_dev_queue(d->dev, i);
+		const struct virtio_queue *q = queue_of(d, i);
 		struct vhost_ring *ring = &d->front.rings[i];
 
 		*ring = (struct vhost_ring){ .enabled = is_ring(d, q) };
@@ -182,7 +264,8 @@ static void run(struct vhost_device *d)
 {
 	uint64_t has = d->front.features | d->profile->added;
 
-	if ((d->acked & ~has) != 0) {
+	/* What a control queue's helper lacks is not its affair. */
+	if (d->data == NULL && (d->acked & ~has) != 0) {
 		log_error("%s: its back end has lost features that are in use", d->name);
 		vhost_device_fail(d);
 		return;
@@ -195,12 +278,13 @@ static void run(struct vhost_device *d)
 	vhost_front_start(&d->front, d->acked & d->front.features, d->ram, d->ran);
 	d->ran = true;
 	vhost_device_watch_err(d, true);
+	/* What it was about to tell is of another run. */
+	if (d->data != NULL)
+		vhost_front_refresh_config(&d->front);
 }
 
-static void be_start(void *be, uint64_t acked)
+static void begin(struct vhost_device *d, uint64_t acked)
 {
-	struct vhost_device *d = be;
-
 	d->wanted = true;
 	d->ran = false;
 	d->acked = acked;
@@ -209,6 +293,18 @@ static void be_start(void *be, uint64_t acked)
 	else if (d->front.state == VHOST_READY)
 		run(d);
 	/* else when a back end is ready */
+}
+
+static void be_start(void *be, uint64_t acked)
+{
+	struct vhost_device *d = be;
+
+	d->acked = acked;
+	place_control(d, control_queue(d, acked));
+	set_pairs(d, 1);
+	begin(d, acked);
+	if (d->control_queue != 0)
+		begin(d->control, acked);
 }
 
 void vhost_device_on_ready(void *arg)
@@ -240,6 +336,9 @@ void vhost_device_on_config(void *arg)
 
 	if (d->ram == NULL)
 		return;
+	if (d->data != NULL)
+		hear_pairs(d);
+	d = whole(d);
 	(void)vhost_device_fill_config(d);
 	if (d->dev != NULL && d->profile->config_len > 0)
 		virtio_dev_set_config(d->dev, d->config, d->profile->config_len);
@@ -266,7 +365,9 @@ static void be_kick(void *be, unsigned q)
 {
 	struct vhost_device *d = be;
 
-	if (d->ours)
+	if (d->control_queue != 0 && q == d->control_queue)
+		vhost_front_kick(&d->control->front, 0);
+	else if (d->ours)
 		vhost_front_kick(&d->front, q);
 	else
 		kick_another(d, q);

@@ -165,6 +165,22 @@ static void wait_ready(struct vhost_devices *ds, void (*progress)(void *arg), vo
 	}
 }
 
+/* Control queues and the devices that they belong to. */
+static int join(struct vhost_devices *ds, struct err *e)
+{
+	for (unsigned i = 0; i < ds->n; i++) {
+		struct vhost_device *c = ds->v[i];
+		struct vhost_device *d = c->kind == DEV_NET_CTL ? find(ds, DEV_NET, c->index) : NULL;
+
+		if (c->kind != DEV_NET_CTL)
+			continue;
+		if (d == NULL || d->ours || !c->ours || c->n_queues != 1)
+			return err_set(e, -EINVAL, "a control queue of no device: net %u", c->index);
+		vhost_device_join(d, c);
+	}
+	return 0;
+}
+
 int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem,
 			  const struct memmap *map, int ram_fd, void (*progress)(void *arg), void *arg, struct err *e)
 {
@@ -175,6 +191,8 @@ int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, co
 	for (unsigned i = 0; r == 0 && i < ds->n; i++)
 		r = vhost_device_identify(ds->v[i], cfg, e);
 	if (r == 0)
+		r = join(ds, e);
+	if (r == 0)
 		wait_ready(ds, progress, arg);
 	for (unsigned i = 0; r == 0 && i < ds->n; i++)
 		r = vhost_device_prepare(ds->v[i], gmem, &ds->ram, e);
@@ -183,7 +201,19 @@ int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, co
 
 const struct machine_device *vhost_devices_list(struct vhost_devices *ds)
 {
+	unsigned n = 0;
+
 	for (unsigned i = 0; i < ds->n; i++)
-		ds->list[i] = (struct machine_device){ .cfg = &ds->v[i]->cfg, .out = &ds->v[i]->dev };
+		if (vhost_device_is_visible(ds->v[i]))
+			ds->list[n++] = (struct machine_device){ .cfg = &ds->v[i]->cfg, .out = &ds->v[i]->dev };
 	return ds->list;
+}
+
+unsigned vhost_devices_visible(const struct vhost_devices *ds)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ds->n; i++)
+		n += vhost_device_is_visible(ds->v[i]);
+	return n;
 }

@@ -48,8 +48,9 @@ int vhost_devices_up(struct vhost_devices *ds, const struct msg_mon_device_up *m
 int vhost_devices_prepare(struct vhost_devices *ds, const struct cfg_vm *cfg, const struct gmem *gmem,
 			  const struct memmap *map, int ram_fd, void (*progress)(void *arg), void *arg,
 			  struct err *e) __must_check;
-/* For the machine: ds->n of them. Good until the next change. NULL when there are none. */
+/* For the machine: so many of them. Good until the next change. NULL when there are none. */
 const struct machine_device *vhost_devices_list(struct vhost_devices *ds);
+unsigned vhost_devices_visible(const struct vhost_devices *ds);
 
 /* Wait until every stop that is under way is over, or given up: by its deadline at the latest. */
 void vhost_devices_wait_stopped(struct vhost_devices *ds);

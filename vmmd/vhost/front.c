@@ -196,7 +196,7 @@ int vhost_front_init(struct vhost_front *f, const struct vhost_front_cfg *cfg)
 {
 	static const struct vhost_link_ops ops = { .reply = on_reply, .broken = on_broken };
 
-	*f = (struct vhost_front){ .cfg = *cfg, .inflight_fd = -1 };
+	*f = (struct vhost_front){ .cfg = *cfg, .active = cfg->n_queues, .inflight_fd = -1 };
 	vhost_link_init(&f->link, cfg->base, &ops, f);
 	f->rings = calloc(cfg->n_queues, sizeof(*f->rings));
 	f->kicked = calloc(cfg->n_queues, sizeof(*f->kicked));

@@ -101,6 +101,7 @@ struct vhost_front {
 	uint64_t acked;
 	const struct vhost_ram *ram;
 	struct vhost_ring *rings; /* n_queues of them */
+	unsigned active;          /* so many, from the first on, are enabled when they run; outlives back ends */
 	bool *kicked;             /* [n_queues] they were handed to this back end */
 	bool mem_set;             /* it knows guest memory */
 	bool has_inflight;        /* inflight is of this run, to be set again at a restart */
@@ -124,6 +125,9 @@ void vhost_front_start(struct vhost_front *f, uint64_t acked, const struct vhost
 void vhost_front_stop(struct vhost_front *f);
 /* What was in flight will not be wanted: before a start that isn't a resume. */
 void vhost_front_forget(struct vhost_front *f);
+
+/* So many rings are to be enabled, in any state: the others run, but are not to be served. */
+void vhost_front_set_active(struct vhost_front *f, unsigned n);
 
 /* RUNNING, our helpers: a doorbell in the band. */
 void vhost_front_kick(struct vhost_front *f, unsigned q);

@@ -136,9 +136,10 @@ static void put_status(struct vhost_front *f, uint64_t status)
 		vhost_put_u64(f, VHOST_USER_SET_STATUS, status);
 }
 
-static void put_enable(struct vhost_front *f, bool on)
+/* Rings from @from up to @to. */
+static void put_enable(struct vhost_front *f, unsigned from, unsigned to, bool on)
 {
-	for (unsigned q = 0; vhost_has_enable(f) && q < f->cfg.n_queues; q++)
+	for (unsigned q = from; vhost_has_enable(f) && q < to && q < f->cfg.n_queues; q++)
 		if (f->kicked[q])
 			put_state(f, VHOST_USER_SET_VRING_ENABLE, q, on);
 }
@@ -152,7 +153,7 @@ static void start_rings(struct vhost_front *f)
 	if (vhost_has(f, VHOST_USER_PROTOCOL_F_BACKEND_REQ))
 		vhost_put(f, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0);
 	put_status(f, STATUS_RUNNING);
-	put_enable(f, true);
+	put_enable(f, 0, f->active, true);
 }
 
 void vhost_run_inflight(struct vhost_front *f, const struct vhost_reply *r, int *fd)
@@ -190,6 +191,17 @@ void vhost_front_start(struct vhost_front *f, uint64_t acked, const struct vhost
 		ask_inflight(f);
 	else
 		start_rings(f);
+}
+
+void vhost_front_set_active(struct vhost_front *f, unsigned n)
+{
+	unsigned was = f->active;
+
+	f->active = n;
+	if (f->state != VHOST_RUNNING)
+		return;
+	put_enable(f, was, n, true);
+	put_enable(f, n, was, false);
 }
 
 /* --- stop ------------------------------------------------------------------------------------------------------------- */
@@ -231,7 +243,7 @@ void vhost_front_stop(struct vhost_front *f)
 	f->waits_inflight = false;
 	if (f->state == VHOST_RUNNING) {
 		f->state = VHOST_STOPPING;
-		put_enable(f, false);
+		put_enable(f, 0, f->active, false);
 		for (unsigned q = 0; q < f->cfg.n_queues; q++)
 			if (f->kicked[q])
 				ask_base(f, q);

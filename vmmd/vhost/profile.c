@@ -35,6 +35,7 @@ enum {
 	NET_CONFIG = 17,
 	NET_CONFIG_ASKED = 12, /* speed and duplex nobody tells */
 	CONSOLE_CONFIG = 12,
+	CTL_CONFIG = VHOST_CTL_PAIRS_AT + 2,
 };
 _Static_assert(BLK_CONFIG <= sizeof(struct virtio_blk_config), "virtio v1.2 5.2.4");
 _Static_assert(offsetof(struct virtio_blk_config, wce) == 32, "virtio v1.2 5.2.4");
@@ -72,6 +73,12 @@ static const struct vhost_profile ours_of[] = {
 		.type = VIRTIO_ID_RNG,
 		.features = BIT(VIRTIO_F_VERSION_1),
 	},
+	/* Part of another device. */
+	[DEV_NET_CTL] = {
+		.type = VIRTIO_ID_NET,
+		.asked_len = CTL_CONFIG,
+		.asked_needed = true,
+	},
 };
 
 static const struct vhost_profile foreign_disk = {
@@ -85,12 +92,14 @@ static const struct vhost_profile foreign_disk = {
 	.writable_len = 1,
 };
 
-/* Its control queue would be ours to serve, so there is none, nor what needs one. */
+/* What it does with offloads that a driver changes while it runs nobody could tell it. */
+#define FOREIGN_CONTROL (NET_CONTROL & ~BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
 static const struct vhost_profile foreign_net = {
 	.type = VIRTIO_ID_NET,
 	.features = FOREIGN_RINGS | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
-		    NET_OFFLOADS,
-	.added = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU),
+		    NET_OFFLOADS | FOREIGN_CONTROL,
+	.added = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_STATUS) |
+		 BIT(VIRTIO_NET_F_GUEST_ANNOUNCE),
 	.asked_len = NET_CONFIG_ASKED,
 	.config_len = NET_CONFIG,
 	.config_len_hidden = true,
@@ -128,9 +137,10 @@ bool vhost_profile_identity(const struct cfg_vm *cfg, enum dev_kind kind, uint32
 			*out = IDENTITY(&cfg->disks[index], "_disk", "disk");
 		break;
 	case DEV_NET:
+	case DEV_NET_CTL:
 		there = cfg->has_net && index < cfg->n_net;
 		if (there)
-			*out = IDENTITY(&cfg->net[index], "_net", "net");
+			*out = IDENTITY(&cfg->net[index], "_net", kind == DEV_NET ? "net" : "control queue of net");
 		break;
 	case DEV_RNG:
 		there = index == 0;
@@ -171,9 +181,22 @@ static bool put_mac(uint8_t *at, const char *text)
 	return true;
 }
 
-/* The user's word counts, then the back end's. */
-static uint64_t fill_net(const struct cfg_net *net, unsigned n_queues, uint64_t features, uint8_t *config)
+/* A control queue is ours to serve, whatever its back end thinks of it: but that must know of one, because with it come
+ * pairs that are turned on and off. What goes for rings goes for all of them. */
+static uint64_t with_control(unsigned n_queues, uint64_t features, uint64_t control)
 {
+	if ((features & control & BIT(VIRTIO_NET_F_CTRL_VQ)) == 0)
+		return features & ~FOREIGN_CONTROL;
+	if (n_queues <= 2)
+		features &= ~BIT(VIRTIO_NET_F_MQ);
+	features &= control | ~RINGS;
+	return features | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
+}
+
+/* The user's word counts, then the back end's. */
+static uint64_t fill_net(const struct cfg_net *net, unsigned n_queues, uint64_t features, uint64_t control, uint8_t *config)
+{
+	features = with_control(n_queues, features, control);
 	if (net->mac != NULL && put_mac(config, net->mac))
 		features |= BIT(VIRTIO_NET_F_MAC);
 	if (net->has_mtu) {
@@ -186,13 +209,13 @@ static uint64_t fill_net(const struct cfg_net *net, unsigned n_queues, uint64_t 
 }
 
 uint64_t vhost_profile_fill(const struct vhost_profile *p, const struct cfg_vm *cfg, enum dev_kind kind, uint32_t index,
-			    bool ours, unsigned n_queues, uint64_t features, uint8_t *config)
+			    bool ours, unsigned n_queues, uint64_t features, uint64_t control, uint8_t *config)
 {
 	features &= p->features;
 	if (ours)
 		return features;
 	if (kind == DEV_NET)
-		return fill_net(&cfg->net[index], n_queues, features, config) & p->features;
+		return fill_net(&cfg->net[index], n_queues, features, control, config) & p->features;
 	if (kind == DEV_DISK) {
 		put_le16(config + offsetof(struct virtio_blk_config, num_queues), (uint16_t)n_queues);
 		if (n_queues == 1)

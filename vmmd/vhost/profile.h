@@ -35,8 +35,13 @@ struct vhost_identity {
 bool vhost_profile_identity(const struct cfg_vm *cfg, enum dev_kind kind, uint32_t index, struct vhost_identity *out);
 
 /* The configuration space (@config has p->config_len bytes, and holds what the back end told, or zeros) and the
- * features to offer, out of the back end's @features. @n_queues: of the device. */
+ * features to offer, out of the back end's @features. @n_queues: of the back end. @control: features of our own
+ * helper that serves the control queue of somebody else's network device, 0: none. */
 uint64_t vhost_profile_fill(const struct vhost_profile *p, const struct cfg_vm *cfg, enum dev_kind kind, uint32_t index,
-			    bool ours, unsigned n_queues, uint64_t features, uint8_t *config);
+			    bool ours, unsigned n_queues, uint64_t features, uint64_t control, uint8_t *config);
+
+/* Where the configuration space of a control queue's helper has the number of pairs that the driver has set, two bytes
+ * (0: none yet). */
+enum { VHOST_CTL_PAIRS_AT = 17 };
 
 #endif

@@ -16,7 +16,7 @@
 #include "fake_backend.h"
 #include "vmmd/vhost/devices.h"
 
-enum { QUEUES = 2, QUEUE_SIZE = 128, RAM = 64 * 1024, RING = 64 };
+enum { QUEUES = 2, QUEUES_ROOM = 8, QUEUE_SIZE = 128, RAM = 64 * 1024, RING = 64 };
 
 #define PROTO \
 	(VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_MQ) | VHOST_USER_BIT(VHOST_USER_PROTOCOL_F_CONFIG) | \
@@ -26,8 +26,9 @@ enum { QUEUES = 2, QUEUE_SIZE = 128, RAM = 64 * 1024, RING = 64 };
 #define ACKED (VHOST_USER_BIT(VIRTIO_F_VERSION_1) | VHOST_USER_BIT(9))
 
 struct virtio_dev {
-	struct virtio_queue q[QUEUES];
+	struct virtio_queue q[QUEUES_ROOM];
 	unsigned stopped, needs_reset, set_config, set_kick, set_call;
+	int kick[QUEUES_ROOM], call[QUEUES_ROOM]; /* set last */
 	uint8_t config0;
 };
 
@@ -55,13 +56,15 @@ void virtio_dev_set_config(struct virtio_dev *d, const void *config, uint32_t le
 
 void virtio_dev_set_kick(struct virtio_dev *d, unsigned q, int fd)
 {
-	assert_true(q < QUEUES && fcntl(fd, F_GETFD) >= 0);
+	assert_true(q < QUEUES_ROOM && fcntl(fd, F_GETFD) >= 0);
+	d->kick[q] = fd;
 	d->set_kick++;
 }
 
 void virtio_dev_set_call(struct virtio_dev *d, unsigned q, int fd)
 {
-	assert_true(q < QUEUES && fcntl(fd, F_GETFD) >= 0);
+	assert_true(q < QUEUES_ROOM && fcntl(fd, F_GETFD) >= 0);
+	d->call[q] = fd;
 	d->set_call++;
 }
 
@@ -109,7 +112,7 @@ static inline void on_event(void *arg, const struct vhost_device *d, const char 
 {
 	struct fixture *f = arg;
 
-	assert_string_equal(d->id, "_disk0");
+	assert_string_equal(d->id, d->kind == DEV_DISK ? "_disk0" : "_net0");
 	f->restarted += strcmp(name, "restarted") == 0;
 	f->failed += strcmp(name, "failed") == 0;
 }
@@ -154,7 +157,7 @@ static inline unsigned make_fds(struct fixture *f, bool ours, int *fds)
 		assert_ptr_not_equal(f->stats, MAP_FAILED);
 		fds[n++] = stats;
 	}
-	for (int i = 0; i < 2 * QUEUES; i++)
+	for (int i = 0; i < 2 * (int)QUEUES; i++)
 		fds[n++] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	return n;
 }

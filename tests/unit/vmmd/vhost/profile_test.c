@@ -48,7 +48,7 @@ static int teardown(void **state)
 static uint64_t fill(const struct cfg_vm *cfg, enum dev_kind kind, bool ours, unsigned queues, uint64_t features,
 		     uint8_t *config)
 {
-	return vhost_profile_fill(vhost_profile(kind, ours), cfg, kind, 0, ours, queues, features, config);
+	return vhost_profile_fill(vhost_profile(kind, ours), cfg, kind, 0, ours, queues, features, 0, config);
 }
 
 static void offers_of_ours_are_those_of_the_platform(void **state)
@@ -116,6 +116,38 @@ static void another_net_has_the_users_address(void **state)
 	assert_int_equal(config[8], 1);
 }
 
+static void control_queue_of_another_is_offered_when_both_sides_know_it(void **state)
+{
+	const uint64_t all = BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+			     BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+	const uint64_t with = BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
+	const uint64_t rings = BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX);
+	const struct {
+		unsigned queues;
+		uint64_t has, control, want;
+	} t[] = {
+		{ 4, UINT64_MAX, UINT64_MAX, with | BIT(VIRTIO_NET_F_MQ) },
+		{ 2, UINT64_MAX, UINT64_MAX, with },
+		{ 4, UINT64_MAX, 0, 0 },
+		{ 4, ~BIT(VIRTIO_NET_F_CTRL_VQ), UINT64_MAX, 0 },
+		{ 4, ~BIT(VIRTIO_NET_F_MQ), UINT64_MAX, with },
+		{ 4, BIT(VIRTIO_NET_F_CTRL_VQ), BIT(VIRTIO_NET_F_CTRL_VQ), with },
+	};
+	const struct vhost_profile *p = vhost_profile(DEV_NET, false);
+	uint8_t config[256] = { 0 };
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+		assert_int_equal(vhost_profile_fill(p, *state, DEV_NET, 0, false, t[i].queues, t[i].has, t[i].control,
+						    config) &
+					 all,
+				 t[i].want);
+	/* rings of the control queue are made the same way */
+	assert_int_equal(vhost_profile_fill(p, *state, DEV_NET, 0, false, 2, UINT64_MAX,
+					    UINT64_MAX & ~BIT(VIRTIO_RING_F_INDIRECT_DESC), config) & rings,
+			 BIT(VIRTIO_RING_F_EVENT_IDX));
+	assert_int_equal(vhost_profile_fill(p, *state, DEV_NET, 0, false, 2, UINT64_MAX, 0, config) & rings, rings);
+}
+
 static void identities_come_from_the_configuration(void **state)
 {
 	struct cfg_vm *cfg = *state;
@@ -170,6 +202,7 @@ int main(void)
 		T(offers_of_ours_are_those_of_the_platform),  T(vhosts_own_features_are_never_offered),
 		T(what_the_back_end_lacks_is_not_offered),    T(another_disk_has_the_queues_of_the_configuration),
 		T(another_net_has_the_users_address),         T(identities_come_from_the_configuration),
+		T(control_queue_of_another_is_offered_when_both_sides_know_it),
 		T(devices_that_are_not_configured_have_none), T(configuration_spaces_are_as_long_as_the_platform_says),
 	};
 

@@ -2,8 +2,8 @@
 /*
  * A driver of one virtio device, as small as one can be: one request at a time, the used ring polled. The first letter of
  * the command line says which device: r the entropy device, of which it wants 64 bytes; d a disk, of which it reads the
- * first sector; n a network card, over which it sends a frame and waits for one; a first starts the other two, then goes on as
- * d. Registers that lie above 4 GiB, where
+ * first sector; n a network card, over which it sends a frame and waits for one; c the control queue of a network card with
+ * one pair, which it tells to pass every frame. Registers that lie above 4 GiB, where
  * paging would be needed, are reached through the configuration access window (virtio v1.2 4.1.4.9), doorbells included; a
  * disk's lie below and are reached as they are.
  *
@@ -13,7 +13,6 @@
  *	l	goes on for ever, a line for each answer
  *	d	resets the device and begins again, for ever
  *	m	resets the machine
- *	p	stops the processor
  *	b	(instead) offers a descriptor that cannot be, waits for NEEDS_RESET, resets and works after all
  */
 #include "payload.h"
@@ -57,16 +56,7 @@ start:
 	mov %eax, DEVICE
 	movzbl 1(%esi), %eax
 	mov %eax, MODE
-	cmpl $'a', DEVICE
-	jne 1f
-	movl $'r', DEVICE
 	call find
-	call begin
-	movl $'n', DEVICE
-	call find
-	call begin
-	movl $'d', DEVICE
-1:	call find
 	call begin
 	cmpl $'b', MODE
 	je broken
@@ -75,8 +65,6 @@ start:
 	je poweroff
 	cmpl $'m', MODE
 	je machine
-	cmpl $'p', MODE
-	je park
 forever:
 	cmpl $'d', MODE
 	jne 1f
@@ -234,14 +222,22 @@ begin:
 	WRITE 1, 0x14, 3
 	WRITE 4, 0x08, 1		/* VIRTIO_F_VERSION_1, in the upper half */
 	WRITE 4, 0x0c, 1
-	WRITE 1, 0x14, 11
+	cmpl $'c', DEVICE
+	jne 4f
+	WRITE 4, 0x08, 0
+	WRITE 4, 0x0c, 0x20000		/* VIRTIO_NET_F_CTRL_VQ */
+4:	WRITE 1, 0x14, 11
 	REPORT_STATUS "status_features"
+	cmpl $'c', DEVICE
+	je 3f
 	QUEUE 0, 0
 	cmpl $'n', DEVICE
 	jne 2f
 	QUEUE 1, NEXT
 	movl $0, AVAIL + NEXT
 	movl $0, USED + NEXT
+	jmp 2f
+3:	QUEUE 2, 0
 2:	movl $0, AVAIL
 	movl $0, USED
 	cmpl $'b', MODE
@@ -254,7 +250,11 @@ begin:
 	ret
 
 ring:
+	cmpl $'c', DEVICE
+	je 1f
 	WRITE 2, NOTIFY, 0
+	ret
+1:	WRITE 2, NOTIFY + 8, 2
 	ret
 
 /* desc[n] = { addr, len, flags, next }. */
@@ -273,6 +273,8 @@ request:
 	je 4f
 	cmpl $'d', DEVICE
 	je 1f
+	cmpl $'c', DEVICE
+	je 5f
 	/* A buffer to receive in; a frame to send, with 12 bytes in front of it that say nothing. */
 	DESCRIPTOR 0, BUFFER, 2048, 2, 0
 	DESCRIPTOR NEXT / 16, HEADER, 12 + 60, 0, 0
@@ -285,6 +287,11 @@ request:
 	movl $0xb588, HEADER + 24
 	jmp 2f
 4:	DESCRIPTOR 0, BUFFER, 64, 2, 0
+	jmp 2f
+5:	movl $0x010000, HEADER		/* VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, on */
+	movl $0xff, STATUS
+	DESCRIPTOR 0, HEADER, 3, 1, 1
+	DESCRIPTOR 1, STATUS, 1, 2, 0
 	jmp 2f
 1:	movl $0, HEADER			/* VIRTIO_BLK_T_IN, of sector 0 */
 	movl $0, HEADER + 4
@@ -322,8 +329,10 @@ request:
 	REPORT "bytes"
 	ret
 5:	cmpl $'d', DEVICE
+	je 7f
+	cmpl $'c', DEVICE
 	jne 6f
-	mov STATUS, %eax
+7:	mov STATUS, %eax
 	REPORT "request_status"
 6:	mov BUFFER, %eax
 	or BUFFER + 4, %eax

@@ -6,6 +6,7 @@ DPDK's testpmd."""
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -180,6 +181,10 @@ class NetMachine(guest.Machine):
         self.put("vm.create", cfg)
         self.put("vm.boot")
 
+    def check_control(self):
+        for name, value in ("got", "00000001"), ("request_status", "00000000"):
+            tap.eq(set(re.findall(r"^%s (\S+)\n" % name, self.output(), re.M)), {value}, name)
+
     def check(self):
         tap.eq(set(re.findall(r"^got (\S+)\n", self.output(), re.M)), {"%08x" % (12 + 60)}, "length")
         tap.eq(set(re.findall(r"^bytes (\S+)\n", self.output(), re.M)), {"0202032e"}, "swapped address")
@@ -207,6 +212,34 @@ def network_card_fails_nobody_when_dpdk_dies():
         m.serve()
         m.wait_output("status_again", count=m.output().count("status_again") + 1, seconds=20)
         m.check()
+
+
+@tap.test
+def control_queue_is_served_beside_dpdk():
+    need(PMD, "dpdk-testpmd")
+    for how, text in ("cl", "bytes "), ("cd", "status_again"), ("cm", "reset machine"):
+        with NetMachine().wait_up() as m:
+            m.boot_driver(how)
+            m.wait_output(text, count=4)
+            m.check_control()
+
+
+@tap.test
+def control_queue_outlives_its_helper_and_dpdk():
+    need(PMD, "dpdk-testpmd")
+    with NetMachine().wait_up() as m:
+        m.boot_driver("cl")
+        m.wait_output("bytes ", count=2)
+        for n in range(1, 4):
+            os.kill(m.pid_of("cloister-net"), signal.SIGKILL)
+            tap.poll(lambda: len(re.findall("event: device restarted", m.stderr())) == n, 10, "restart %d" % n)
+            m.wait_output("bytes ", count=m.output().count("bytes ") + 3)
+        m.kill_server()
+        m.wait_output("bytes ", count=m.output().count("bytes ") + 3)
+        m.serve()
+        tap.poll(lambda: len(re.findall("event: device restarted", m.stderr())) == 4, 10, "DPDK's restart")
+        m.check_control()
+        tap.eq(m.output().count("status_ok"), 1, "the driver started once")
 
 
 tap.main()

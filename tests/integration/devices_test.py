@@ -347,6 +347,16 @@ def images_of_the_wrong_size_or_type_fail_the_boot_and_are_named():
 
 
 @tap.test
+def refusal_of_a_helper_is_no_fault_of_apid():
+    """Whether the helper says so before or after apid asks for the hand-over."""
+    qcow2 = image("qcow2", b"QFI\xfb" + b"\0" * 508)
+    before = the().pid_of("cloister-apid")
+    for _ in range(30):
+        boot_refused(disk(path=qcow2), 500, 'disk "_disk0"', "Qcow2")
+    tap.eq(the().pid_of("cloister-apid"), before, "apid")
+
+
+@tap.test
 def what_a_boot_finds_is_kept_and_found_again():
     """The boots go as far as the kernel, which is none."""
     v = vmm.Vmm().wait_up()

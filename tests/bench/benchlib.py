@@ -16,6 +16,14 @@ def built(path):
     return path
 
 
+def built_file(path):
+    path = os.path.join(BUILD, path)
+    if not os.path.exists(path):
+        print("%s is not built (make payloads)" % path)
+        raise SystemExit(2)
+    return path
+
+
 def kvm_usable():
     try:
         os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))

@@ -3,8 +3,8 @@
  * A driver of one virtio device, as small as one can be: one request at a time, the used ring polled. The first letter of
  * the command line says which device: r the entropy device, of which it wants 64 bytes; d a disk, of which it reads the
  * first sector; n a network card, over which it sends a frame and waits for one; c the control queue of a network card with
- * one pair, which it tells to pass every frame. Registers that lie above 4 GiB, where
- * paging would be needed, are reached through the configuration access window (virtio v1.2 4.1.4.9), doorbells included; a
+ * one pair, which it tells to pass every frame; a first starts r and n, then goes on as d. Registers that lie above 4 GiB,
+ * where paging would be needed, are reached through the configuration access window (virtio v1.2 4.1.4.9), doorbells included; a
  * disk's lie below and are reached as they are.
  *
  * The second letter says what follows the first answer:
@@ -13,6 +13,7 @@
  *	l	goes on for ever, a line for each answer
  *	d	resets the device and begins again, for ever
  *	m	resets the machine
+ *	p	stops the processor
  *	b	(instead) offers a descriptor that cannot be, waits for NEEDS_RESET, resets and works after all
  */
 #include "payload.h"
@@ -56,7 +57,16 @@ start:
 	mov %eax, DEVICE
 	movzbl 1(%esi), %eax
 	mov %eax, MODE
+	cmpl $'a', DEVICE
+	jne 1f
+	movl $'r', DEVICE
 	call find
+	call begin
+	movl $'n', DEVICE
+	call find
+	call begin
+	movl $'d', DEVICE
+1:	call find
 	call begin
 	cmpl $'b', MODE
 	je broken
@@ -65,6 +75,8 @@ start:
 	je poweroff
 	cmpl $'m', MODE
 	je machine
+	cmpl $'p', MODE
+	je park
 forever:
 	cmpl $'d', MODE
 	jne 1f

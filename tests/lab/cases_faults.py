@@ -190,7 +190,7 @@ def bad_images(t):
     os.mkfifo(os.path.join(folder, "fifo"))
     cases = (("missing", os.path.join(folder, "none"), "No such file or directory"), ("empty", made("empty", 0), "has 0 bytes, less than one sector"),
              ("of 511 bytes", made("511", 511), "has 511 bytes, less than one sector"), ("that is a directory", folder, "is a directory"),
-             ("that is a pipe", os.path.join(folder, "fifo"), "neither a regular file nor a block device"), ("of a format not read yet", qcow, "qcow2"))
+             ("that is a pipe", os.path.join(folder, "fifo"), "neither a regular file nor a block device"), ("of a format not read yet", qcow, "image type Qcow2 is not supported"))
     with vm.Cloister(["-v"], tty=True) as v:
         for what, path, text in cases:
             refused(t, "an image " + what, v, small.devices(disks=[{"path": path}]), 'disk "_disk0"', text)

@@ -288,7 +288,7 @@ def killed_helpers(t):
             vm.wait_until(lambda: len([p for p in vm.family(v.pid) if vm.executable(p) == "cloister-blk"]) == 2, 20, "successors")
         status, text = shell.run("while [ ! -s /tmp/fio.rc ]; do sleep 1; done; cat /tmp/fio.rc; tail -5 /tmp/fio.txt", 600)
         t.check("fio --verify is content", re.search(r"^0$", text, re.M), text)
-        good(t, "no I/O error was seen", shell, "! dmesg | grep -iE 'i/o error|blk_update_request|remount'")
+        good(t, "no I/O error was seen", shell, "! dmesg | grep -iE 'i/o error|blk_update_request|remounting filesystem'")
         good(t, "the network works", shell, "ping -c 3 -i 0.3 -w 60 %s" % HOST_ADDRESS)
         good(t, "entropy comes", shell, "dd if=/dev/hwrng bs=64 count=4 of=/dev/null")
         console = [p for p in vm.family(v.pid) if vm.executable(p) == "cloister-console"]

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "proto/dispatch.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static const struct dispatch_entry *find(const struct dispatch_entry *table, size_t n, enum msg_type type)
@@ -36,20 +37,27 @@ static const struct dispatch_entry *admit(const struct dispatch_entry *table, si
 	return *r < 0 ? NULL : t;
 }
 
+/* What a handler met (a file system that does not know a lock) must not look like a peer that breaks the rules: those
+ * codes are this file's. The chain still says what it was. */
+static int own_code(int r)
+{
+	return r == -ENOTSUP || r == -EPROTO || r == -EBADMSG ? -EREMOTEIO : r;
+}
+
 static int decode_and_call(const struct dispatch_entry *t, void *ctx, struct chan_msg *m, struct err *e)
 {
 	_cleanup_(freep) void *obj = NULL;
 	int r;
 
 	if (t->desc == NULL)
-		return t->handle(ctx, NULL, m, e);
+		return own_code(t->handle(ctx, NULL, m, e));
 	obj = malloc(t->desc->size);
 	if (obj == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
 	r = chan_decode(m, t->desc, obj, e);
 	if (r < 0)
 		return err_wrap(e, r, "%s", type_name(m));
-	r = t->handle(ctx, obj, m, e);
+	r = own_code(t->handle(ctx, obj, m, e));
 	obj_fini(t->desc, obj);
 	return r;
 }

@@ -22,7 +22,8 @@ struct dispatch_entry {
 };
 
 /* Find, decode, call, free (also @m). -ENOTSUP: unlisted, -EPROTO: not in this state, -EBADMSG: bad body or stray
- * descriptors; else what the handler returned. */
+ * descriptors; else what the handler returned (-EREMOTEIO for one of these three, so that they always are the peer's
+ * fault). */
 int dispatch(const struct dispatch_entry *table, size_t n, uint32_t state_bit, void *ctx, struct chan_msg *m,
 	     struct err *e) __must_check;
 

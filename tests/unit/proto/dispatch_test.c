@@ -28,6 +28,8 @@ static int handle_end(void *ctx, const void *msg, struct chan_msg *m, struct err
 	s->calls++;
 	s->id = m->id;
 	s->status = end->status;
+	if (end->status == 10)
+		return err_set(e, -ENOTSUP, "no locks on this file system");
 	return end->status == 9 ? err_set(e, -EBUSY, "busy") : 0;
 }
 
@@ -69,6 +71,21 @@ static void deliver(struct chan_msg *m, enum msg_type type, const struct desc *d
 static int run(uint32_t state, struct seen *s, struct chan_msg *m, struct err *e)
 {
 	return dispatch(table, nitems(table), state, s, m, e);
+}
+
+static void dispatch_never_takes_a_handlers_trouble_for_the_peers_fault(void **state)
+{
+	struct msg_vmm_end end = { .status = 10 };
+	struct seen s = { 0 };
+	struct chan_msg m;
+	struct err e;
+
+	(void)state;
+	err_clear(&e);
+	deliver(&m, MSG_VMM_END, &desc_msg_vmm_end, &end, 0);
+	assert_int_equal(run(ST_A, &s, &m, &e), -EREMOTEIO);
+	assert_int_equal(err_code(&e, 0), -ENOTSUP);
+	assert_string_equal(err_text(&e, 0), "no locks on this file system");
 }
 
 static void dispatch_calls_the_handler_with_a_decoded_body(void **state)
@@ -172,6 +189,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dispatch_calls_the_handler_with_a_decoded_body),
+		cmocka_unit_test(dispatch_never_takes_a_handlers_trouble_for_the_peers_fault),
 		cmocka_unit_test(dispatch_returns_what_the_handler_returned),
 		cmocka_unit_test(dispatch_refuses_other_states_and_unlisted_messages),
 		cmocka_unit_test(dispatch_refuses_bodies_and_descriptors_that_do_not_belong),

@@ -270,9 +270,7 @@ def run_scripts(totals, tier, folder):
 
 
 def run_contract(totals):
-    """Two at a time: they wait far more than they work, and each has a program and a folder of its own."""
-    jobs = [(os.path.basename(src)[:-3], [sys.executable, src]) for src in sources("integration/*_test.py")]
-    run_parallel(totals, "contract", jobs, SAN_ENV if SAN else None)
+    run_scripts(totals, "contract", "integration")
 
 
 def run_backend(totals):

@@ -302,7 +302,7 @@ def run_lab(totals):
     if not os.path.exists(os.path.join(TESTS, "lab", "lab.py")):
         totals.skip_tier("lab", "there is no tests/lab/lab.py")
         return
-    totals.add("lab", run_program("suite", [sys.executable, "tests/lab/lab.py", "suite"], None, 600, 2400))
+    totals.add("lab", run_program("suite", [sys.executable, "tests/lab/lab.py", "suite"], None, 600, 3300))
 
 
 def run_fuzz(totals):

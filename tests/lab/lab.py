@@ -148,7 +148,7 @@ def main():
     r.add_argument("argv", nargs=argparse.REMAINDER)
     r.set_defaults(fn=cmd_run)
     u = sub.add_parser("suite")
-    u.add_argument("--limit", type=int, default=1500)
+    u.add_argument("--limit", type=int, default=2400)
     u.add_argument("--hosts", type=int, default=2)
     u.add_argument("name", nargs="*")
     u.set_defaults(fn=cmd_suite)

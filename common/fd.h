@@ -40,6 +40,9 @@ int fd_move(int *fd, int want, bool cloexec);
 
 int fd_set_nonblock(int fd, bool on);
 
+/* As many descriptors as the operator allows: the soft limit becomes the hard one. Before the filter. */
+void fd_raise_limit(void);
+
 /* Wait until @events, for at most @timeout_ms of monotonic time (-1: for ever). 1 ready, 0 timed out (believed
  * only after one more poll), -errno. */
 int fd_wait(int fd, short events, int timeout_ms);

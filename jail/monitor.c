@@ -217,17 +217,6 @@ static void avoid_oom_kill(void)
 		log_debug("no protection from the out-of-memory killer: %s", strerror(errno));
 }
 
-/* A descriptor for each connection, lifeline and device: as many as the operator allows. */
-static void raise_nofile(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return;
-	lim.rlim_cur = lim.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &lim);
-}
-
 static int lock_self(struct monitor *mon, struct err *e)
 {
 	static const struct rlimit none;
@@ -299,7 +288,7 @@ int main(int argc, char **argv)
 	init(&mon);
 	jail_post_exec(argc > 0 ? argv[0] : "cloister-monitor");
 	(void)signal(SIGXFSZ, SIG_IGN); /* a memory size beyond the limit is an error of that request */
-	raise_nofile();
+	fd_raise_limit(); /* for each connection, lifeline and device one or more */
 	err_clear(&e);
 	if (argc < 3 || monitor_adopt_read(&apid, &fd, argv[1]) < 0) {
 		(void)fprintf(stderr, "cloister-monitor is started by cloister\n");

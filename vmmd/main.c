@@ -19,11 +19,11 @@
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "common/ev.h"
+#include "common/fd.h"
 #include "common/log.h"
 #include "jail/jail.h"
 #include "proto/opts.h"
@@ -57,17 +57,6 @@ static enum log_level wanted_level(int argc, char **argv)
 	return opts.verbosity >= LOG_TRACE - LOG_WARN ? LOG_TRACE : (enum log_level)(LOG_WARN + opts.verbosity);
 }
 
-/* A queue of a device has two descriptors, and what finds no room when it comes is lost with the channel that it came on. */
-static void raise_nofile(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return;
-	lim.rlim_cur = lim.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &lim);
-}
-
 static struct control *set_up(struct event_base *base, struct jail_missing *missing, struct err *e)
 {
 	static const struct jail_limits limits = {
@@ -78,7 +67,8 @@ static struct control *set_up(struct event_base *base, struct jail_missing *miss
 	};
 	int signals = take_signals();
 
-	raise_nofile();
+	/* A queue of a device has two, and what finds no room when it comes is lost with the channel that it came on. */
+	fd_raise_limit();
 	if (signals < 0) {
 		(void)err_sys(e, signals, "signals");
 		return NULL;

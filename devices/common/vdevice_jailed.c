@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/ev.h"
@@ -179,17 +178,6 @@ static int map_all(struct vdevice *vd, const struct msg_hlp_vhost *c, const int 
 	return 0;
 }
 
-/* As many numbers as it may take: they only go down again. */
-static void raise_numbers(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &lim);
-	}
-}
-
 static int take_vhost(struct jailed *j, const struct msg_hlp_vhost *c, struct chan_msg *m, struct err *e)
 {
 	struct vdevice *vd = j->vd;
@@ -198,7 +186,7 @@ static int take_vhost(struct jailed *j, const struct msg_hlp_vhost *c, struct ch
 		return err_set(e, -EBADMSG, "%u descriptors instead of %d", m->nfds, V_COUNT);
 	vd->n_queues = c->n_queues;
 	vd->queue_size = (uint16_t)c->queue_size;
-	raise_numbers();
+	fd_raise_limit(); /* it only goes down again */
 	j->lift = VDEVICE_FD_FIRST_OWN + 4 * (int)c->n_queues + 32;
 	j->events = calloc(2 * (size_t)c->n_queues, sizeof(int));
 	if (j->events == NULL)

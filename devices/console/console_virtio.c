@@ -162,9 +162,12 @@ static void serve_rx(struct vconsole *c, struct vq *vq)
 	struct vq_chain chain;
 	const uint8_t *p;
 	size_t n;
-	int r = 0;
+	int r = 0, i = 0;
 
-	while ((n = console_host_input(&c->host, &p)) > 0 && (r = vq_pop(vq, &chain, iov, IOVS_MAX)) == 1) {
+	/* Buffers may be empty, so input alone does not bound this. */
+	while (i < BUDGET && (n = console_host_input(&c->host, &p)) > 0 &&
+	       (r = vq_pop(vq, &chain, iov, IOVS_MAX)) == 1) {
+		i++;
 		uint32_t len = chain.in_bytes < n ? chain.in_bytes : (uint32_t)n;
 
 		if (chain.n_out > 0 || vq_chain_write(vq, &chain, 0, p, len) < 0) {
@@ -177,6 +180,8 @@ static void serve_rx(struct vconsole *c, struct vq *vq)
 	vq_flush(vq);
 	if (r < 0)
 		vdevice_guest_error(c->vd, QUEUE_RX, "receiveq");
+	else if (i == BUDGET)
+		vdevice_again(c->vd, QUEUE_RX, 0);
 }
 
 /* From the host's half. Whoever types has the terminal before him: the best moment to look at its size. */

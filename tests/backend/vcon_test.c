@@ -176,6 +176,31 @@ static bool what_is_typed_comes_in(int mode)
 	return vu_free(v);
 }
 
+/* Empty buffers take no input: they come back, as many as there are, and the bytes go into the first that has room. */
+static bool empty_buffers_come_back_and_input_goes_past_them(int mode)
+{
+	struct vu_cfg cfg = config(mode);
+	struct vu *v = vu_new(&cfg);
+	uint64_t token;
+	uint32_t len = 0;
+	unsigned n;
+
+	WANT(v != NULL, "no device");
+	uint64_t gpa = page(v);
+
+	for (n = 0; n < 100; n++)
+		WANT(vu_ring_add(v->ring[RX], NULL, 0, &(struct vu_buf){ gpa, 0 }, 1, n) >= 0, "no room for %u", n);
+	WANT(vu_ring_add(v->ring[RX], NULL, 0, &(struct vu_buf){ gpa, 64 }, 1, n) >= 0, "no room");
+	vu_ring_kick(v->ring[RX]);
+	WANT(write(host[0], "typed", 5) == 5, "the socket is full");
+	for (unsigned i = 0; i <= n; i++) {
+		WANT(vu_ring_wait(v->ring[RX], VU_TIMEOUT_MS) == 1 && vu_ring_pop(v->ring[RX], &token, &len) == 1, "%u came back", i);
+		WANT(token == i && len == (i < n ? 0 : 5), "buffer %u: token %u, length %u", i, (unsigned)token, len);
+	}
+	WANT(memcmp(vu_ptr(v, gpa, 5), "typed", 5) == 0, "other bytes");
+	return vu_free(v);
+}
+
 /* One chain of numbered lines. Returns how many. */
 static unsigned add_lines(struct vu *v, uint64_t gpa, unsigned first, unsigned n)
 {
@@ -365,6 +390,7 @@ static const struct vu_test tests[] = {
 	TEST_BOTH(what_the_guest_prints_comes_out),
 	TEST_BOTH(a_chain_of_many_pieces_comes_out_whole),
 	TEST(what_is_typed_comes_in, VU_PRESET),
+	TEST(empty_buffers_come_back_and_input_goes_past_them, VU_PRESET),
 	TEST(a_stuck_reader_costs_the_oldest_bytes_and_nobody_waits, VU_PRESET),
 	TEST(killed_at_random_it_repeats_nothing_and_loses_little, VU_PRESET),
 	TEST(a_terminal_has_a_size_and_a_new_one_is_told, VU_PRESET),

@@ -3,9 +3,9 @@
  * A driver of one virtio device, as small as one can be: one request at a time, the used ring polled. The first letter of
  * the command line says which device: r the entropy device, of which it wants 64 bytes; d a disk, of which it reads the
  * first sector; n a network card, over which it sends a frame and waits for one; c the control queue of a network card with
- * one pair, which it tells to pass every frame; a first starts r and n, then goes on as d. Registers that lie above 4 GiB,
- * where paging would be needed, are reached through the configuration access window (virtio v1.2 4.1.4.9), doorbells included; a
- * disk's lie below and are reached as they are.
+ * one pair, which it tells to pass every frame; a first starts n and r, e only r, then they go on as d. Registers that lie
+ * above 4 GiB, where paging would be needed, are reached through the configuration access window (virtio v1.2 4.1.4.9),
+ * doorbells included; a disk's lie below and are reached as they are.
  *
  * The second letter says what follows the first answer:
  *
@@ -34,6 +34,7 @@
 	.set BAR, VARS + 8
 	.set DEVICE, VARS + 12		/* first letter */
 	.set MODE, VARS + 16		/* second */
+	.set IDLE, VARS + 20		/* not 0: a device is only started; its ring is another and stays empty */
 
 .macro WRITE width, off, value
 	mov $\off, %edx
@@ -57,16 +58,20 @@ start:
 	mov %eax, DEVICE
 	movzbl 1(%esi), %eax
 	mov %eax, MODE
+	movl $1, IDLE
+	cmpl $'e', DEVICE
+	je 2f
 	cmpl $'a', DEVICE
 	jne 1f
-	movl $'r', DEVICE
-	call find
-	call begin
 	movl $'n', DEVICE
 	call find
 	call begin
+2:	movl $'r', DEVICE
+	call find
+	call begin
 	movl $'d', DEVICE
-1:	call find
+1:	movl $0, IDLE
+	call find
 	call begin
 	cmpl $'b', MODE
 	je broken
@@ -242,8 +247,12 @@ begin:
 	REPORT_STATUS "status_features"
 	cmpl $'c', DEVICE
 	je 3f
-	QUEUE 0, 0
-	cmpl $'n', DEVICE
+	cmpl $0, IDLE
+	je 5f
+	QUEUE 0, 2*NEXT
+	jmp 6f
+5:	QUEUE 0, 0
+6:	cmpl $'n', DEVICE
 	jne 2f
 	QUEUE 1, NEXT
 	movl $0, AVAIL + NEXT

@@ -106,16 +106,21 @@ def run(name, *args, seconds=20, **kw):
 
 def hang(pid, noticed):
     """Stop the process @pid for good, at a moment when somebody waits for it: @noticed tells. At any other moment nobody
-    would."""
+    would, and most moments are such: it is tried often, each time for somewhat longer than those who wait have patience."""
     def once():
-        os.kill(pid, signal.SIGSTOP)
         try:
-            return tap.poll(noticed, 0.3)
+            os.kill(pid, signal.SIGSTOP)
+            return tap.poll(noticed, 0.12)
         except AssertionError:
-            os.kill(pid, signal.SIGCONT)
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass  # the next round sees that
             return False
+        except ProcessLookupError:
+            return tap.poll(noticed, 5, "a successor of the hanging process")
 
-    tap.poll(once, 20, "the hanging process is noticed")
+    tap.poll(once, 90, "the hanging process is noticed")
 
 
 def values(text):
